@@ -1,0 +1,3 @@
+//! The engine and command line of lsn.
+
+pub mod manifest;

@@ -1,0 +1,1 @@
+//! The built-in stage types: thin glue over the domain crates.

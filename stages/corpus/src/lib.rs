@@ -1,0 +1,1 @@
+//! A synthetic corpus whose tasks make sampling matter.

@@ -1,0 +1,1 @@
+//! Sampling heuristics: logits processors, pipelines and grids.

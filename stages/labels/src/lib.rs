@@ -1,0 +1,1 @@
+//! Labels: ratings, diversity and verifiers.

@@ -1,0 +1,1 @@
+//! Sampler networks: forward, loss, optimiser, checkpoints.
