@@ -5,7 +5,7 @@
 use lsn_stage::Port;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::{collections::BTreeMap, fmt, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
 /// A stage's name in the manifest.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -77,13 +77,13 @@ pub struct Task {
     pub matrix: BTreeMap<String, Value>,
     /// The stage type.
     pub uses: String,
-    /// Normalised parameters: checked by the stage type, defaults filled in.
-    pub params: Value,
+    /// Normalised parameters: checked by the stage type, defaults filled in. Instances with equal parameters share them.
+    pub params: Arc<Value>,
     /// Input name → artifacts in order.
     pub inputs: BTreeMap<String, Vec<Source>>,
-    pub outputs: Vec<Port>,
+    pub outputs: Arc<[Port]>,
     /// Declared environment variables with their values; part of the key.
-    pub env: BTreeMap<String, String>,
+    pub env: Arc<BTreeMap<String, String>>,
     pub resources: Resources,
     pub retries: Retries,
     pub timeout: Option<Duration>,
