@@ -1,3 +1,5 @@
 //! The engine and command line of lsn.
 
+pub mod cli;
+pub mod executor;
 pub mod manifest;

@@ -1,0 +1,101 @@
+//! The command line: one file per command; data on stdout, everything else on stderr.
+
+mod error;
+mod guardian;
+mod pipeline;
+mod style;
+
+pub use error::{CliError, CliResult, ErrorKind};
+pub use pipeline::{OverrideArgs, PipelineArgs};
+pub use style::Style;
+
+use clap::{Args, ColorChoice, Parser, Subcommand};
+use std::{path::PathBuf, process::ExitCode};
+
+/// Turns hand-tuned sampling heuristics into a learned sampler network: pipelines whose every artifact is
+/// content-hashed, every rerun minimal and every crash survivable.
+#[derive(Debug, Parser)]
+#[command(name = "lsn", version, about, propagate_version = true, max_term_width = 100)]
+#[command(after_help = "exit codes: 0 done, 1 a task failed, 2 usage or manifest error, 130 interrupted")]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Run as if started in DIR
+    #[arg(short = 'C', long = "directory", value_name = "DIR", global = true)]
+    pub directory: Option<PathBuf>,
+    /// When to use colour
+    #[arg(long, value_name = "WHEN", default_value_t = ColorChoice::Auto, global = true)]
+    pub color: ColorChoice,
+    /// Say more on stderr (twice: debug)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    pub verbose: u8,
+}
+
+/// What a command leaves behind when it did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Done,
+    /// The command worked, and what it looked at is not all right (a failed task, a damaged blob): exit code 1.
+    Failed,
+    Interrupted,
+}
+
+/// The commands. Each variant's arguments and `execute` live in the module of the same name.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    #[command(hide = true)]
+    Guardian(guardian::Args),
+}
+
+impl Command {
+    fn execute(self, global: &Global) -> CliResult<Status> {
+        match self {
+            Self::Guardian(args) => guardian::execute(&args, global),
+        }
+    }
+}
+
+/// The whole program.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help and version are not errors; clap knows which stream and code each deserves.
+            let code = u8::try_from(error.exit_code()).unwrap_or(2);
+            let _ = error.print();
+            return ExitCode::from(code);
+        }
+    };
+    style::choose(cli.global.color);
+    trace(cli.global.verbose);
+    if let Some(directory) = &cli.global.directory
+        && let Err(error) = std::env::set_current_dir(directory)
+    {
+        return CliError::usage(format!("cannot enter `{}`: {error}", directory.display())).report();
+    }
+    match cli.command.execute(&cli.global) {
+        Ok(Status::Done) => ExitCode::SUCCESS,
+        Ok(Status::Failed) => ExitCode::from(1),
+        Ok(Status::Interrupted) => ExitCode::from(130),
+        Err(error) => error.report(),
+    }
+}
+
+/// Diagnostics for developers: `LSN_LOG` in the syntax of `tracing_subscriber::EnvFilter`, or `-v`.
+fn trace(verbose: u8) {
+    let filter = match (std::env::var("LSN_LOG"), verbose) {
+        (Ok(filter), _) => filter,
+        (Err(_), 0) => return,
+        (Err(_), 1) => "lsn=info,lsn_cache=info".to_owned(),
+        (Err(_), _) => "lsn=debug,lsn_cache=debug,lsn_stages=debug".to_owned(),
+    };
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

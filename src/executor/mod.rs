@@ -1,0 +1,4 @@
+//! Where tasks run.
+
+pub mod guardian;
+pub mod process;
