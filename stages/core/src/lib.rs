@@ -5,9 +5,12 @@
 
 pub mod command;
 mod context;
+pub mod contract;
+pub mod dataset;
 mod error;
 mod port;
 mod progress;
+pub mod record;
 mod registry;
 mod rows;
 mod stage;

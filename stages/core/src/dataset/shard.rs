@@ -1,0 +1,84 @@
+//! One shard file as a stream of typed rows, in the order they were written.
+
+use super::{Compression, DataSetError, Schema, rejected::Rejected};
+use crate::record::{PromptId, Record};
+use std::{
+    fs::File,
+    io::{BufRead, BufReader},
+    marker::PhantomData,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+const BUFFER: usize = 1 << 16;
+
+/// Rows of one shard, checked for order and place.
+pub(super) struct Shard<R> {
+    file: PathBuf,
+    lines: Box<dyn BufRead + Send>,
+    buffer: Vec<u8>,
+    line: u64,
+    index: u32,
+    shards: u32,
+    last: Option<PromptId>,
+    rejected: Arc<Rejected>,
+    record: PhantomData<fn() -> R>,
+}
+
+impl<R: Record> Shard<R> {
+    pub fn open(directory: &Path, schema: &Schema, index: u32, rejected: Arc<Rejected>) -> Result<Self, DataSetError> {
+        let file = directory.join(schema.shard_file(index));
+        let raw = File::open(&file).map_err(DataSetError::io("open", &file))?;
+        let lines: Box<dyn BufRead + Send> = match schema.compression {
+            Compression::None => Box::new(BufReader::with_capacity(BUFFER, raw)),
+            Compression::Zstd => {
+                let decoder = zstd::Decoder::new(raw).map_err(DataSetError::io("decompress", &file))?;
+                Box::new(BufReader::with_capacity(BUFFER, decoder))
+            }
+        };
+        Ok(Self {
+            file,
+            lines,
+            buffer: Vec::new(),
+            line: 0,
+            index,
+            shards: schema.shards,
+            last: None,
+            rejected,
+            record: PhantomData,
+        })
+    }
+
+    /// The next well-formed row, `None` at the end.
+    pub fn next_row(&mut self) -> Result<Option<R>, DataSetError> {
+        loop {
+            self.buffer.clear();
+            let read = self.lines.read_until(b'\n', &mut self.buffer).map_err(DataSetError::io("read", &self.file))?;
+            if read == 0 {
+                return Ok(None);
+            }
+            self.line += 1;
+            let row = self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer);
+            match serde_json::from_slice::<R>(row) {
+                Ok(row) => {
+                    self.check_place(row.prompt_id())?;
+                    return Ok(Some(row));
+                }
+                Err(error) => self.rejected.add(&self.file, self.line, row, &error.to_string())?,
+            }
+        }
+    }
+
+    fn check_place(&mut self, prompt: PromptId) -> Result<(), DataSetError> {
+        let expected = prompt.shard(self.shards);
+        let (file, line) = (self.file.clone(), self.line);
+        if expected != self.index {
+            return Err(DataSetError::WrongShard { file, line, prompt: prompt.to_string(), expected });
+        }
+        if self.last.is_some_and(|last| last > prompt) {
+            return Err(DataSetError::Unsorted { file, line, prompt: prompt.to_string() });
+        }
+        self.last = Some(prompt);
+        Ok(())
+    }
+}
