@@ -1,1 +1,13 @@
 //! The built-in stage types: thin glue over the domain crates.
+
+mod command;
+#[cfg(test)]
+mod harness;
+
+use lsn_stage::Registry;
+
+/// All built-in stage types.
+#[must_use]
+pub fn registry() -> Registry {
+    Registry::new().with(command::Command)
+}

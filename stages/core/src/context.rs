@@ -82,6 +82,11 @@ impl StageContext {
         self.parts.inputs.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// The names of all inputs that were given.
+    pub fn input_names(&self) -> impl Iterator<Item = &str> {
+        self.parts.inputs.keys().map(String::as_str)
+    }
+
     /// Where to write an output. The path does not exist yet; its parent does. Write a file or make a directory there.
     ///
     /// # Errors

@@ -347,8 +347,9 @@ pub struct ScoredRow {
     pub combined_scores: BTreeMap<String, f64>,
     /// Weighted mean of what applies to the row; more is better.
     pub score: f64,
-    /// Place among the kept rows of (prompt, seed), from 1.
-    pub rank: u32,
+    /// Place among the eligible rows of (prompt, seed), from 1; absent where a filter took the row out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<u32>,
 }
 
 /// The diversity of a row's sampler on the row's prompt.

@@ -18,7 +18,7 @@ mod writer;
 pub use error::DataSetError;
 pub use groups::{Group, Groups, Lookup};
 pub use reader::{DataSetReader, Rows};
-pub use rejected::ReadOptions;
+pub use rejected::{ReadOptions, Rejected};
 pub use schema::{Compression, SCHEMA_FILE, Schema};
 pub use writer::{DataSetWriter, WriteOptions};
 

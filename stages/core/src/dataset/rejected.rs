@@ -38,20 +38,24 @@ struct State {
 }
 
 /// The rejected rows of one reader, shared by its shards.
-pub(super) struct Rejected {
+pub struct Rejected {
     options: ReadOptions,
     state: Mutex<State>,
 }
 
 impl Rejected {
+    #[must_use]
     pub fn new(options: ReadOptions) -> Self {
         Self { options, state: Mutex::default() }
     }
 
+    #[must_use]
     pub fn count(&self) -> u64 {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).count
     }
 
+    /// File, line and error of the first ones.
+    #[must_use]
     pub fn shown(&self) -> Vec<String> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner).first.clone()
     }
