@@ -1,1 +1,40 @@
-//! The content-addressed store, its index, row segments and materialising.
+//! The content-addressed store, its index, row segments and materializing.
+//!
+//! A [`Store`] is a directory that any number of processes and machines share without locks: blobs named by their
+//! content, action records named by their task key, row segments, pins. Everything in it is immutable once its name
+//! exists. A [`Catalog`] is a store seen through an [`Index`], which remembers what would be slow to ask the file system
+//! again; the index belongs to one process at a time and can always be rebuilt.
+
+mod action;
+mod artifact;
+mod blob;
+mod capture;
+mod catalog;
+mod durable;
+mod error;
+mod event;
+mod hashing;
+mod history;
+mod index;
+mod layout;
+mod materialize;
+mod records;
+mod reflink;
+mod stat_cache;
+mod store;
+mod walk;
+
+pub use action::{ActionRecord, ParseRecordError, Provenance, RECORD_VERSION, TaskKey};
+pub use artifact::{Artifact, Directory, Entry, FileEntry};
+pub use blob::BlobWriter;
+pub use capture::Ownership;
+pub use catalog::Catalog;
+pub use error::{StoreError, StoreResult};
+pub use event::{EventHandler, StoreEvent};
+pub use history::TaskTime;
+pub use index::{Index, IndexError, IndexResult, MemoryIndex, SledIndex, Table};
+pub use lsn_digest::Digest;
+pub use materialize::Access;
+pub use records::{Lookup, MissReason, Published};
+pub use stat_cache::{PathDigest, Stamp};
+pub use store::{OpenMode, STORE_VERSION, Store};

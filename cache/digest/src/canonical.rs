@@ -157,10 +157,28 @@ mod tests {
         })
     }
 
+    /// The value with every float that is an exact integer written as one.
+    fn with_integers(value: Value) -> Value {
+        match value {
+            Value::Number(number) => match number.as_f64() {
+                Some(float) if number.is_f64() && float.fract() == 0.0 && float.abs() <= EXACT_INTEGER => {
+                    Value::from(float as i64)
+                }
+                _ => Value::Number(number),
+            },
+            Value::Array(items) => items.into_iter().map(with_integers).collect(),
+            Value::Object(entries) => {
+                Value::Object(entries.into_iter().map(|(key, value)| (key, with_integers(value))).collect())
+            }
+            other => other,
+        }
+    }
+
+    /// A change of this digest changes every key there is: raise the version in the domains instead.
     #[test]
     fn the_encoding_is_frozen() {
         let value = json!({"b": [1, 2.5, null, true, "x"], "a": {"k": -1}});
-        assert_eq!(digest(&value).hex(), "FROZEN");
+        assert_eq!(digest(&value).hex(), "69cfad3ad03f10c7a7bda98bd388ff35fe52c3767ddf0059cdc2ba92ada49cfd");
     }
 
     #[test]
@@ -179,10 +197,9 @@ mod tests {
     proptest! {
         #[test]
         fn equal_values_and_only_they_have_equal_digests(a in json_value(), b in json_value()) {
-            prop_assert_eq!(digest(&a), digest(&a.clone()));
-            if a != b {
-                prop_assert_ne!(digest(&a), digest(&b));
-            }
+            let equal = with_integers(a.clone()) == with_integers(b.clone());
+            prop_assert_eq!(digest(&a) == digest(&b), equal);
+            prop_assert_eq!(digest(&a), digest(&with_integers(a)));
         }
     }
 }
