@@ -3,11 +3,12 @@
 mod command;
 #[cfg(test)]
 mod harness;
+mod prompts;
 
 use lsn_stage::Registry;
 
 /// All built-in stage types.
 #[must_use]
 pub fn registry() -> Registry {
-    Registry::new().with(command::Command)
+    Registry::new().with(command::Command).with(prompts::Prompts)
 }
