@@ -53,6 +53,9 @@ pub enum StoreError {
     #[error("`{name}` is not a {what} name; use lower-case letters, digits, `.`, `_` and `-`")]
     BadName { what: &'static str, name: String },
 
+    #[error("a row of {size} bytes is too large; rows must be below 4 GiB")]
+    RowTooLarge { size: u64 },
+
     #[error("cannot encode the action record of task key {key}: {message}")]
     Encode { key: Digest, message: String },
 
