@@ -3,3 +3,5 @@
 pub mod cli;
 pub mod executor;
 pub mod manifest;
+pub mod plan;
+pub mod run;
