@@ -115,6 +115,18 @@ impl Catalog {
         Ok(())
     }
 
+    /// Tells the index that a run used this record for a task: later changes are compared with it.
+    ///
+    /// # Errors
+    /// The index cannot be read or written.
+    pub fn note_used(&self, pipeline: &str, task: &str, key: TaskKey) -> StoreResult<()> {
+        let name = task_name(pipeline, task);
+        if self.index.get(Table::Latest, &name)?.as_deref() != Some(key.0.as_bytes()) {
+            self.index.put(Table::Latest, &name, key.0.as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// How long a task took in earlier runs.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::{
 use lsn_digest::{Canonical, Digest};
 use rayon::prelude::*;
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 /// Time stamps may lag behind the clock by one tick of the kernel (10 ms at 100 Hz); twice that, in nanoseconds.
@@ -32,7 +33,8 @@ pub struct PathDigest {
 
 /// What the metadata of a file, or of everything in a directory, look like: if two stamps of a path are equal, nothing
 /// was written in between.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Stamp(Digest);
 
 impl Stamp {
