@@ -1,0 +1,14 @@
+//! Quality by comparison: Swiss tournaments under a pairwise judge, rated by a Bradley–Terry fit.
+
+mod bradley_terry;
+mod graph;
+mod judge;
+mod matching;
+mod swiss;
+mod tournament;
+
+pub use bradley_terry::{BradleyTerry, FitError, FitOptions, Outcome, Prior, Ratings};
+pub use judge::{Comparison, PairJudge, ScoreJudge, sigmoid};
+pub use matching::{MatchingError, min_weight_perfect_matching};
+pub use swiss::{Pairing, Swiss, SwissError, swiss_rounds};
+pub use tournament::{Game, TournamentError, TournamentOptions, TournamentResult, rate, run_tournaments};
