@@ -35,7 +35,7 @@ impl Harness {
     }
 
     pub fn rows<R: Record>(&self, name: &str, rows: &[R]) -> PathBuf {
-        let path = self.path(name);
+        let path = tempfile::tempdir_in(self.root.path()).unwrap().keep().join(name);
         let mut writer = DataSetWriter::create(&path).unwrap();
         for row in rows {
             writer.push(row).unwrap();
