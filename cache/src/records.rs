@@ -89,13 +89,11 @@ impl Store {
         self.check_writable()?;
         for artifact in record.outputs.values() {
             for (_, file) in artifact.blobs() {
-                match self.blob_size(&file.digest)? {
-                    None => return Err(StoreError::BlobMissing { digest: file.digest }),
-                    Some(found) if found != file.size => {
-                        return Err(StoreError::BlobSize { digest: file.digest, expected: file.size, found });
-                    }
-                    // Whoever named the blob may not have flushed its directory yet.
-                    Some(_) => self.pending().add_blob(&self.blob_path(&file.digest), false),
+                if !self.refresh_blob(&file.digest, file.size)? {
+                    return Err(match self.blob_size(&file.digest)? {
+                        None => StoreError::BlobMissing { digest: file.digest },
+                        Some(found) => StoreError::BlobSize { digest: file.digest, expected: file.size, found },
+                    });
                 }
             }
         }
@@ -152,21 +150,25 @@ impl Store {
         Ok(Lookup::Hit(Box::new(record)))
     }
 
-    /// Reads a record without looking at its blobs.
+    /// Reads a record without looking at its blobs, and marks it as used.
     pub(crate) fn read_record(&self, key: &TaskKey) -> StoreResult<Result<ActionRecord, MissReason>> {
+        let parsed = self.parse_record(key)?;
+        if parsed.is_ok() {
+            self.mark_used(&self.layout().action(key));
+        }
+        Ok(parsed)
+    }
+
+    /// Reads a record without looking at its blobs.
+    pub(crate) fn parse_record(&self, key: &TaskKey) -> StoreResult<Result<ActionRecord, MissReason>> {
         let path = self.layout().action(key);
-        let mut file = match fs::File::open(&path) {
-            Ok(file) => file,
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Err(MissReason::Absent)),
-            Err(error) => return Err(StoreError::io("open", &path)(error)),
+            Err(error) => return Err(StoreError::io("read", &path)(error)),
         };
-        let mut bytes = Vec::with_capacity(4096);
-        io::Read::read_to_end(&mut file, &mut bytes).map_err(StoreError::io("read", &path))?;
         Ok(match ActionRecord::decode(key, &bytes) {
-            Ok(record) => {
-                self.mark_used(&file, &path);
-                Ok(record)
-            }
+            Ok(record) => Ok(record),
             Err(ParseRecordError::Newer { found }) => Err(MissReason::NewerFormat { found }),
             Err(error) => {
                 let message = error.to_string();
@@ -176,11 +178,11 @@ impl Store {
         })
     }
 
-    fn mark_used(&self, file: &fs::File, path: &Path) {
+    fn mark_used(&self, path: &Path) {
         if !self.is_writable() {
             return;
         }
-        let modified = file.metadata().and_then(|metadata| metadata.modified());
+        let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified());
         let age = modified.ok().and_then(|time| SystemTime::now().duration_since(time).ok());
         if age.is_some_and(|age| age > USED_EVERY) {
             // Somebody else's record keeps its time: it only looks older than it is.
@@ -207,7 +209,7 @@ impl Store {
     /// The store cannot be read.
     pub fn actions(&self) -> StoreResult<impl Iterator<Item = StoreResult<ActionRecord>>> {
         let keys = self.action_keys()?;
-        Ok(keys.into_iter().filter_map(|key| self.read_record(&key).map(Result::ok).transpose()))
+        Ok(keys.into_iter().filter_map(|key| self.parse_record(&key).map(Result::ok).transpose()))
     }
 
     /// The latest record of a task, by the name it had; reads every record.

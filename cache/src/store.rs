@@ -190,10 +190,13 @@ impl Temporary {
 
     /// Gives the file the name `target` unless that exists; the outer `None` says it does.
     pub fn link_new(&self, target: &Path) -> StoreResult<Option<bool>> {
+        let exists = |error: &StoreError| matches!(error, StoreError::Io { source, .. } if source.kind() == io::ErrorKind::AlreadyExists);
         match self.place(target, |from, to| fs::hard_link(from, to)) {
             Ok(new_parent) => Ok(Some(new_parent)),
-            Err(StoreError::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(error),
+            Err(error) if exists(&error) => Ok(None),
+            // A file system without hard links: two writers within this instant then replace each other's whole file.
+            Err(_) if fs::symlink_metadata(target).is_ok() => Ok(None),
+            Err(_) => self.place(target, |from, to| fs::rename(from, to)).map(Some),
         }
     }
 
