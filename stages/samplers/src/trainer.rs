@@ -1,0 +1,219 @@
+//! Supervised training, one optimiser step at a time: a deterministic state machine that can be saved between steps.
+
+use crate::{
+    AdamW, AdamWConfig, LogitSet, RowLoss, Sampler, SamplerError, Schedule, Target, Workspace, kernels::dot, real::Real,
+};
+use rayon::prelude::*;
+use safetensors::{SafeTensors, tensor::TensorView};
+use std::collections::HashMap;
+
+/// One position: raw logits and what the heuristic made of them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Example {
+    pub set: LogitSet,
+    pub target: Target,
+}
+
+/// What a training run keeps constant.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TrainerConfig {
+    pub adamw: AdamWConfig,
+    pub schedule: Schedule,
+    /// Weight of the truncation penalty; at least 0.
+    pub gamma: f64,
+    /// Gradients whose norm is larger are scaled down to it.
+    pub max_grad_norm: Option<f64>,
+}
+
+/// What one optimiser step reports: means over its micro-batches.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StepMetrics {
+    /// Counted from 0.
+    pub step: u64,
+    pub loss: f64,
+    pub kl: f64,
+    pub penalty: f64,
+    pub lr: f64,
+    /// Norm of the gradient before clipping.
+    pub grad_norm: f64,
+}
+
+/// A network in training: parameters, moments and the number of steps done.
+#[derive(Debug)]
+pub struct Trainer<T> {
+    config: TrainerConfig,
+    sampler: Sampler<T>,
+    optimizer: AdamW<T>,
+    step: u64,
+}
+
+impl<T: Real> Trainer<T> {
+    /// # Errors
+    /// A hyper-parameter is out of its range.
+    pub fn new(sampler: Sampler<T>, config: TrainerConfig) -> Result<Self, SamplerError> {
+        let [beta1, beta2] = config.adamw.betas;
+        let positive = |parameter, value: f64| (parameter, value, "a finite number above 0", value > 0.0);
+        let at_least_0 = |parameter, value: f64| (parameter, value, "a finite number of at least 0", value >= 0.0);
+        let rate = |parameter, value: f64| (parameter, value, "at least 0 and below 1", (0.0..1.0).contains(&value));
+        for (parameter, value, expected, fits) in [
+            positive("lr", config.schedule.lr),
+            positive("eps", config.adamw.eps),
+            positive("max_grad_norm", config.max_grad_norm.unwrap_or(1.0)),
+            at_least_0("gamma", config.gamma),
+            at_least_0("weight_decay", config.adamw.weight_decay),
+            rate("betas[0]", beta1),
+            rate("betas[1]", beta2),
+        ] {
+            if !(fits && value.is_finite()) {
+                return Err(SamplerError::HyperParameter { parameter, value, expected });
+            }
+        }
+        let optimizer = AdamW::new(config.adamw, sampler.parameters().len());
+        Ok(Self { config, sampler, optimizer, step: 0 })
+    }
+
+    #[must_use]
+    pub fn sampler(&self) -> &Sampler<T> {
+        &self.sampler
+    }
+
+    #[must_use]
+    pub fn into_sampler(self) -> Sampler<T> {
+        self.sampler
+    }
+
+    /// How many optimiser steps are done.
+    #[must_use]
+    pub fn steps(&self) -> u64 {
+        self.step
+    }
+
+    /// One optimiser step over `micro_batches`, each of which weighs the same (gradient accumulation). Rows are worked on side
+    /// by side on the threads of the current pool; the result does not depend on how many there are.
+    ///
+    /// # Errors
+    /// The loss is no longer finite, or part of the network receives no gradient at all.
+    pub fn step(&mut self, micro_batches: &[Vec<Example>]) -> Result<StepMetrics, SamplerError> {
+        let mut grads = vec![T::ZERO; self.sampler.parameters().len()];
+        let mut total = RowLoss::default();
+        for batch in micro_batches {
+            let weight = 1.0 / (batch.len() * micro_batches.len()) as f64;
+            let rows: Vec<(RowLoss, Vec<T>)> = batch
+                .par_iter()
+                .map_init(Workspace::default, |workspace, example| {
+                    let mut grads = vec![T::ZERO; self.sampler.parameters().len()];
+                    let factors = (self.config.gamma, weight);
+                    let (set, target) = (&example.set, &example.target);
+                    let loss = self.sampler.loss_and_gradient(set, target, factors, workspace, &mut grads);
+                    (loss, grads)
+                })
+                .collect();
+            for (loss, row) in &rows {
+                total.kl += weight * loss.kl;
+                total.penalty += weight * loss.penalty;
+                crate::kernels::add(row, &mut grads);
+            }
+        }
+        let loss = total.total(self.config.gamma);
+        if !loss.is_finite() {
+            return Err(SamplerError::Diverged { step: self.step, loss });
+        }
+        let grad_norm = norm(&grads);
+        if self.step == 0 {
+            self.check_connected(&grads)?;
+        }
+        if let Some(limit) = self.config.max_grad_norm {
+            let factor = T::of((limit / (grad_norm + 1e-6)).min(1.0));
+            grads.iter_mut().for_each(|gradient| *gradient *= factor);
+        }
+        let lr = self.config.schedule.lr(self.step);
+        self.optimizer.step(self.step, lr, &grads, self.sampler.parameters_mut());
+        let metrics = StepMetrics { step: self.step, loss, kl: total.kl, penalty: total.penalty, lr, grad_norm };
+        self.step += 1;
+        Ok(metrics)
+    }
+
+    /// Every tensor must receive a gradient when any does.
+    fn check_connected(&self, grads: &[T]) -> Result<(), SamplerError> {
+        let silent = |tensor: &&crate::Tensor| {
+            grads[tensor.offset..tensor.offset + tensor.len()].iter().all(|&gradient| gradient == T::ZERO)
+        };
+        match self.sampler.layout().tensors().iter().find(silent) {
+            Some(tensor) if grads.iter().any(|&gradient| gradient != T::ZERO) => {
+                Err(SamplerError::NoGradient { tensor: tensor.name.clone() })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Mean loss over examples, without a step.
+    #[must_use]
+    pub fn evaluate(&self, examples: &[Example]) -> RowLoss {
+        let losses: Vec<RowLoss> = examples
+            .par_iter()
+            .map_init(Workspace::default, |workspace, example| {
+                self.sampler.loss(&example.set, &example.target, self.config.gamma, workspace)
+            })
+            .collect();
+        let count = losses.len().max(1) as f64;
+        RowLoss {
+            kl: losses.iter().map(|loss| loss.kl).sum::<f64>() / count,
+            penalty: losses.iter().map(|loss| loss.penalty).sum::<f64>() / count,
+        }
+    }
+
+    /// Everything that [`Trainer::restore`] needs to go on: parameters, moments, steps done.
+    ///
+    /// # Errors
+    /// The state cannot be serialised.
+    pub fn save(&self) -> Result<Vec<u8>, SamplerError> {
+        let state = |error: safetensors::SafeTensorError| SamplerError::State(error.to_string());
+        let parts = [
+            ("first_moment", T::to_bytes(&self.optimizer.first)),
+            ("parameters", T::to_bytes(self.sampler.parameters())),
+            ("second_moment", T::to_bytes(&self.optimizer.second)),
+        ];
+        let shape = vec![self.sampler.parameters().len()];
+        let views = parts
+            .iter()
+            .map(|(name, bytes)| Ok((*name, TensorView::new(T::DTYPE, shape.clone(), bytes)?)))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(state)?;
+        let metadata = HashMap::from([("step".to_owned(), self.step.to_string())]);
+        safetensors::serialize(views, Some(metadata)).map_err(state)
+    }
+
+    /// Takes up a saved state of a trainer of the same configuration.
+    ///
+    /// # Errors
+    /// `bytes` are not such a state.
+    pub fn restore(&mut self, bytes: &[u8]) -> Result<(), SamplerError> {
+        let state = |message: String| SamplerError::State(message);
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|error| state(error.to_string()))?;
+        let step = header
+            .metadata()
+            .as_ref()
+            .and_then(|metadata| metadata.get("step")?.parse().ok())
+            .ok_or_else(|| state("the number of steps is missing".to_owned()))?;
+        let file = SafeTensors::deserialize(bytes).map_err(|error| state(error.to_string()))?;
+        let len = self.sampler.parameters().len();
+        let read = |name: &str| {
+            let view = file.tensor(name).map_err(|error| state(error.to_string()))?;
+            if view.dtype() != T::DTYPE || view.shape() != [len] {
+                return Err(state(format!("`{name}` is {:?} {:?}, expected {len}", view.dtype(), view.shape())));
+            }
+            Ok(T::from_bytes(view.data()))
+        };
+        let (params, first, second) = (read("parameters")?, read("first_moment")?, read("second_moment")?);
+        self.sampler.parameters_mut().copy_from_slice(&params);
+        self.optimizer.first = first;
+        self.optimizer.second = second;
+        self.step = step;
+        Ok(())
+    }
+}
+
+/// Euclidean norm, summed in f64 where it matters.
+fn norm<T: Real>(grads: &[T]) -> f64 {
+    grads.chunks(4096).map(|chunk| dot(chunk, chunk).f64()).sum::<f64>().sqrt()
+}
