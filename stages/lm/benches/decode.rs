@@ -1,17 +1,54 @@
-//! Embedded decoding and scoring on one core, beside the arithmetic limit: `cargo bench -p lsn-lm --profile dev`.
+//! Embedded decoding and scoring in CPU time of one thread, beside the arithmetic limit: `cargo bench -p lsn-lm --profile dev`.
+//! CPU time, not wall time, so that other work on the machine does not count.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{
+    Criterion, Throughput, criterion_group, criterion_main,
+    measurement::{Measurement, ValueFormatter, WallTime},
+};
 use lsn_lm::{
     GenerationOptions, GenerationRow, LanguageModel, LoadOptions, RowProcessor,
     kernel::{Isa, PackedMatrix, Store, matmul},
 };
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use support::{Size, write_model};
+
+/// CPU time of the process.
+struct CpuTime;
+
+impl Measurement for CpuTime {
+    type Intermediate = Duration;
+    type Value = Duration;
+
+    fn start(&self) -> Duration {
+        let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::new(u64::try_from(now.tv_sec).unwrap(), u32::try_from(now.tv_nsec).unwrap())
+    }
+
+    fn end(&self, start: Duration) -> Duration {
+        self.start() - start
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        *a + *b
+    }
+
+    fn zero(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        WallTime.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        WallTime.formatter()
+    }
+}
 
 /// The quickstart's base model.
 const BASE: Size = Size { hidden: 192, layers: 5, heads: 6, kv_heads: 2, intermediate: 512, vocab: 1024 };
@@ -45,7 +82,7 @@ fn generate(model: &LanguageModel) -> usize {
     tokens
 }
 
-fn decode(criterion: &mut Criterion) {
+fn decode(criterion: &mut Criterion<CpuTime>) {
     let model = load(BASE);
     let mut group = criterion.benchmark_group("decode");
     group.throughput(Throughput::Elements(generate(&model) as u64)).sample_size(10);
@@ -53,7 +90,7 @@ fn decode(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn score(criterion: &mut Criterion) {
+fn score(criterion: &mut Criterion<CpuTime>) {
     let model = load(BASE);
     let prompt = prompt(0);
     let continuations: Vec<Vec<u32>> =
@@ -70,7 +107,7 @@ fn score(criterion: &mut Criterion) {
 
 /// The limit: multiply-adds a second of the matrix kernel on operands that stay in the first-level cache. Throughput is
 /// reported in tokens of the base model, whose products it would take.
-fn limit(criterion: &mut Criterion) {
+fn limit(criterion: &mut Criterion<CpuTime>) {
     let model = load(BASE);
     let (rows, k, n) = (12, 128, 32);
     let matrix = PackedMatrix::pack(&vec![0.5; n * k], n, k);
@@ -84,5 +121,9 @@ fn limit(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, limit, decode, score);
+criterion_group! {
+    name = benches;
+    config = Criterion::default().with_measurement(CpuTime);
+    targets = limit, decode, score
+}
 criterion_main!(benches);

@@ -47,7 +47,7 @@ pub struct GenerationOptions {
 
 impl Default for GenerationOptions {
     fn default() -> Self {
-        Self { max_tokens: 256, eos_ids: Vec::new(), stop_strings: Vec::new(), log_probs: false, threads: 1, slots: 48 }
+        Self { max_tokens: 256, eos_ids: Vec::new(), stop_strings: Vec::new(), log_probs: false, threads: 1, slots: 96 }
     }
 }
 

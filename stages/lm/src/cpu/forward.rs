@@ -9,7 +9,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Rows that one thread takes through a layer together.
-const TILE: usize = 48;
+const TILE: usize = 96;
 
 /// New tokens of one sequence, which continue what its cache holds.
 pub struct Segment<'a> {

@@ -19,11 +19,6 @@ pub struct Size {
     pub vocab: usize,
 }
 
-impl Size {
-    /// Small enough for property tests; sizes that are no multiples of anything.
-    pub const SMALL: Self = Self { hidden: 40, layers: 2, heads: 4, kv_heads: 2, intermediate: 72, vocab: 300 };
-}
-
 /// Number of ids that stand for bytes; then come `<|begin|>`, `<|end|>` and `<|turn|>`.
 pub const BYTES: usize = 256;
 pub const END: u32 = 257;
