@@ -24,7 +24,9 @@ const EARLY_FLUSH: u64 = 32 << 20;
 /// Whose files are captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ownership {
-    /// A task made them in a directory of ours: they may be linked into the store and made read-only.
+    /// A task made them in a directory of ours: they may be linked into the store and made read-only. From then on
+    /// nobody may write to them, and not every process is held back by permissions (root is not): remove the directory
+    /// before anything runs there again.
     Own,
     /// Somebody else's: they are only read (invariant 7).
     Foreign,

@@ -5,14 +5,18 @@ use crate::{EventHandler, StoreEvent};
 use std::{
     collections::BTreeMap,
     fs::{self, File, TryLockError},
-    io::{Read, Seek, SeekFrom, Write},
+    io::{self, Read, Seek, SeekFrom, Write},
     panic::AssertUnwindSafe,
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// The page cache of the database: an index of a million files is about this large.
 const CACHE_BYTES: u64 = 32 << 20;
+
+/// How long a database that was dropped may take to close.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// Entries written since the last flush; `None` marks a removed one.
 type Unflushed = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
@@ -68,11 +72,15 @@ impl SledIndex {
         let existed = path.exists();
         let (database, recreated) = match open_database(path) {
             Ok(database) => (database, !existed),
-            Err(message) => {
+            Err(NotOpened::Environment(message)) => return Err(failed(path, &message)),
+            Err(NotOpened::Damaged(message)) => {
                 let aside = path.with_extension(format!("damaged-{:016x}", crate::store::nonce()));
                 fs::rename(path, &aside).map_err(|error| failed(path, &error))?;
                 events.emit(StoreEvent::IndexRecreated { path: path.to_owned(), message });
-                (open_database(path).map_err(|message| IndexError::Failed { path: path.to_owned(), message })?, true)
+                let database = open_database(path).map_err(|not_opened| match not_opened {
+                    NotOpened::Damaged(message) | NotOpened::Environment(message) => failed(path, &message),
+                })?;
+                (database, true)
             }
         };
         Ok(Self { path: path.to_owned(), database, unflushed: Mutex::default(), recreated, _lock: lock })
@@ -106,13 +114,48 @@ fn open_lock(path: &Path) -> IndexResult<File> {
     options.map_err(|error| failed(path, &error))
 }
 
-/// sled panics on some kinds of damage instead of returning an error; both mean that the index is to be made anew.
-fn open_database(path: &Path) -> Result<sled::Db, String> {
+/// Why a database did not open.
+enum NotOpened {
+    /// What it holds cannot be read; it is to be made anew.
+    Damaged(String),
+    /// It may be sound: the disk is full, or we may not write there.
+    Environment(String),
+}
+
+fn open_database(path: &Path) -> Result<sled::Db, NotOpened> {
     let config = sled::Config::default().path(path).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-    match std::panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
-        Ok(opened) => opened.map_err(|error| error.to_string()),
-        Err(_) => Err("the database could not be recovered".to_owned()),
+    let deadline = Instant::now() + CLOSING;
+    loop {
+        // sled panics on some kinds of damage instead of returning an error.
+        let error = match std::panic::catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(database)) => return Ok(database),
+            Ok(Err(error)) => error,
+            Err(_) => return Err(NotOpened::Damaged("the database could not be recovered".to_owned())),
+        };
+        if is_closing(path) {
+            // We hold the outer lock, so this is a database that was just dropped: its threads close it in their time.
+            if Instant::now() > deadline {
+                return Err(NotOpened::Environment("another program has the database open".to_owned()));
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        } else {
+            let message = error.to_string();
+            return Err(match error {
+                sled::Error::Io(error) if is_of_the_environment(&error) => NotOpened::Environment(message),
+                _ => NotOpened::Damaged(message),
+            });
+        }
     }
+}
+
+/// Whether somebody still holds the database's own lock.
+fn is_closing(path: &Path) -> bool {
+    File::open(path.join("db")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+fn is_of_the_environment(error: &io::Error) -> bool {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(error.kind(), PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
 }
 
 fn full_key(table: Table, key: &[u8]) -> Vec<u8> {

@@ -1,10 +1,6 @@
 //! Artifacts: from files to the store and back.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-
-mod common;
-
-use common::{TestStore, damage, large, tree};
+use crate::common::{TestStore, damage, large, tree};
 use lsn_cache::{Access, Artifact, Catalog, Digest, MemoryIndex, Ownership, Stamp, StoreError};
 use proptest::prelude::*;
 use std::{

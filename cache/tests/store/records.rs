@@ -1,10 +1,6 @@
 //! Action records: publishing, looking up, and every way in which a lookup can miss.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-
-mod common;
-
-use common::{TestStore, damage, key, large, record};
+use crate::common::{TestStore, damage, key, large, record};
 use lsn_cache::{
     ActionRecord, Artifact, Catalog, Digest, Index, Lookup, MemoryIndex, MissReason, Ownership, ParseRecordError,
     Published, StoreError, StoreEvent,
@@ -135,7 +131,7 @@ fn a_changed_blob_is_found_out_by_its_time_and_a_known_one_is_not_read_again() {
     fs::File::open(&blob).unwrap().set_modified(time).unwrap();
     hit(catalog.lookup(&key("a")).unwrap());
 
-    common::age(&blob, std::time::Duration::from_secs(5));
+    crate::common::age(&blob, std::time::Duration::from_secs(5));
     let reason = miss(catalog.lookup(&key("a")).unwrap());
     assert!(matches!(reason, MissReason::BlobDamaged { .. }), "{reason}");
     assert!(matches!(test.events()[..], [StoreEvent::BlobQuarantined { .. }]));

@@ -1,8 +1,5 @@
 //! A store in a temporary directory, with its events.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-#![allow(dead_code, reason = "each test binary uses its own part")]
-
 use lsn_cache::{ActionRecord, Artifact, Digest, EventHandler, OpenMode, Provenance, Store, StoreEvent, TaskKey};
 use serde_json::json;
 use std::{
@@ -25,11 +22,6 @@ impl TestStore {
         let directory = tempfile::tempdir().unwrap();
         let (store, events) = open(&directory.path().join("store"), OpenMode::ReadWrite);
         Self { directory, store, events }
-    }
-
-    /// The same store, opened once more.
-    pub fn reopen(&self, mode: OpenMode) -> (Store, Arc<Mutex<Vec<StoreEvent>>>) {
-        open(self.store.root(), mode)
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -1,10 +1,6 @@
 //! Rows: several writers at once, and whatever can happen to a segment.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-
-mod common;
-
-use common::{TestStore, damage, open};
+use crate::common::{TestStore, damage, open};
 use lsn_cache::{Digest, OpenMode, Rows, Store, StoreError, StoreEvent};
 use proptest::prelude::*;
 use std::{
@@ -144,6 +140,9 @@ fn a_segment_cut_anywhere_keeps_every_whole_row() {
         let whole = ends.iter().filter(|end| **end <= cut).count() as u32;
         let rows = test.store.rows().open("n").unwrap();
         assert_eq!(found(&rows, 0..8), (0..whole).collect::<Vec<_>>(), "cut at {cut}");
+        if cut % 7 != 0 {
+            continue;
+        }
         // The lost rows can be added again, and everything is sound afterwards.
         for number in 0..8 {
             rows.put(&key(number), &value(number)).unwrap();

@@ -1,10 +1,6 @@
 //! The index and the stat cache: fast where they know, right where they do not.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-
-mod common;
-
-use common::TestStore;
+use crate::common::TestStore;
 use lsn_cache::{Catalog, Digest, EventHandler, Index, IndexError, MemoryIndex, SledIndex, StoreEvent, Table};
 use proptest::prelude::*;
 use std::{
@@ -16,7 +12,8 @@ use std::{
 };
 
 fn open(path: &Path) -> SledIndex {
-    SledIndex::open(path, "run 7", &EventHandler::default()).unwrap()
+    let handler = EventHandler::new(|event| panic!("{event}"));
+    SledIndex::open(path, "run 7", &handler).unwrap()
 }
 
 #[test]
@@ -60,12 +57,14 @@ fn a_locked_index_says_who_has_it() {
     open(&path);
 }
 
+type Damage = fn(&Path);
+
 #[test]
 fn a_damaged_index_is_begun_anew_with_an_event() {
     // Invariant 8.
     let test = TestStore::new();
     let path = test.path("index");
-    let damages: [(&str, fn(&Path)); 3] = [
+    let damages: [(&str, Damage); 3] = [
         ("garbage", |path| fs::write(path.join("db"), b"garbage").unwrap()),
         ("no configuration", |path| fs::write(path.join("conf"), [0xff; 100]).unwrap()),
         ("a file in its place", |path| {

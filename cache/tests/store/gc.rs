@@ -1,10 +1,6 @@
 //! Garbage collection: what goes, what stays, and who may be publishing meanwhile.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-
-mod common;
-
-use common::{TestStore, age, key, large, record};
+use crate::common::{TestStore, age, key, large, record};
 use lsn_cache::{Artifact, Digest, GcPolicy, Lookup, OpenMode, Ownership, Store, StoreError};
 use std::{collections::BTreeSet, fs, path::PathBuf, time::Duration};
 
@@ -191,7 +187,7 @@ fn verification_finds_every_kind_of_damage() {
     let last = calls.into_inner().unwrap().into_iter().max_by_key(|progress| progress.done.count).unwrap();
     assert_eq!(last.done, last.total);
 
-    common::damage(&test.store.blob_path(&Digest::of(&large(2))), |bytes| bytes[9] ^= 2);
+    crate::common::damage(&test.store.blob_path(&Digest::of(&large(2))), |bytes| bytes[9] ^= 2);
     fs::remove_file(test.store.blob_path(&Digest::of(&large(3)))).unwrap();
     let report = test.store.verify(|_| {}).unwrap();
     assert_eq!(report.damaged, of(&[2]));

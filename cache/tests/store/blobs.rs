@@ -1,10 +1,6 @@
 //! Blobs: what a name promises, and what happens when the promise was broken from outside.
 
-#![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
-
-mod common;
-
-use common::{TestStore, damage, large};
+use crate::common::{TestStore, damage, large};
 use lsn_cache::{Digest, OpenMode, STORE_VERSION, Store, StoreError, StoreEvent};
 use proptest::prelude::*;
 use std::{fs, io::Write, os::unix::fs::PermissionsExt};
@@ -102,6 +98,8 @@ fn only_a_store_is_opened_as_one() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn however_bytes_come_in_they_have_one_name(bytes in prop::collection::vec(any::<u8>(), 0..60_000), piece in 1usize..9000) {
         let test = TestStore::new();
