@@ -7,7 +7,7 @@ use judge::{Expected, FaultKind};
 use lsn_heuristics::HeuristicsFile;
 use lsn_stage::{
     ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
-    dataset::{DataSetReader, DataSetWriter, Groups},
+    dataset::{DataSetReader, DataSetWriter, Groups, ReadOptions},
     record::{Generation, Prompt, PromptId, Record},
 };
 use report::Report;
@@ -44,6 +44,8 @@ pub struct VerifyParams {
     pub tolerate: Vec<FaultKind>,
     /// Fewer sound prompts than this are an error.
     pub min_prompts: u64,
+    /// How many malformed rows are tolerated in each input; they are copied to `rejected.jsonl` beside the output.
+    pub max_rejected: u64,
 }
 
 impl Default for VerifyParams {
@@ -54,6 +56,7 @@ impl Default for VerifyParams {
             policy: Policy::DropPrompt,
             tolerate: vec![FaultKind::Truncated],
             min_prompts: 1,
+            max_rejected: 0,
         }
     }
 }
@@ -107,7 +110,7 @@ impl Stage for Verify {
         let expected = expected(&params, ctx)?;
         let mut report = Report::new(params.policy, &expected);
         let mut writer = DataSetWriter::create(ctx.output("rows")?)?;
-        let mut groups = Merged::open(ctx)?;
+        let mut groups = Merged::open(ctx, params.max_rejected)?;
         while let Some((prompt_id, prompt, rows)) = groups.next()? {
             ctx.check_cancelled()?;
             if prompt.is_none() && groups.prompts.is_some() {
@@ -127,6 +130,10 @@ impl Stage for Verify {
             for (row, _) in &kept {
                 writer.push(row)?;
             }
+        }
+        for reader in &groups.readers {
+            report.malformed_rows += reader.rejected();
+            reader.rejected_examples().into_iter().for_each(|example| ctx.warn(format!("malformed row: {example}")));
         }
         finish(&params, ctx, report, writer)
     }
@@ -196,19 +203,24 @@ type PeekGroups<R> = std::iter::Peekable<Groups<R>>;
 struct Merged {
     prompts: Option<PeekGroups<Prompt>>,
     generations: Vec<PeekGroups<Generation>>,
+    readers: Vec<DataSetReader<Generation>>,
 }
 
 impl Merged {
-    fn open(ctx: &StageContext) -> StageResult<Self> {
+    fn open(ctx: &StageContext, max_rejected: u64) -> StageResult<Self> {
+        let output = ctx.output("rows")?;
         let prompts = match ctx.input_opt("prompts") {
             Some(artifact) => Some(DataSetReader::<Prompt>::open(&artifact.path)?.groups()?.peekable()),
             None => None,
         };
-        let mut generations = Vec::new();
+        let (mut readers, mut generations) = (Vec::new(), Vec::new());
         for artifact in ctx.inputs("generations") {
-            generations.push(DataSetReader::<Generation>::open(&artifact.path)?.groups()?.peekable());
+            let options = ReadOptions::beside(output, max_rejected);
+            let reader = DataSetReader::<Generation>::open_with(&artifact.path, options)?;
+            generations.push(reader.groups()?.peekable());
+            readers.push(reader);
         }
-        Ok(Self { prompts, generations })
+        Ok(Self { prompts, generations, readers })
     }
 
     /// The next prompt in order.

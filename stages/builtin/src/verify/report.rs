@@ -44,6 +44,8 @@ pub(super) struct Report {
     rows_kept: u64,
     rows_dropped: u64,
     rows_of_unknown_prompts: u64,
+    /// Rows that could not be read at all; each also counts as missing.
+    pub malformed_rows: u64,
     faults: BTreeMap<FaultKind, u64>,
     faults_by_sampler: BTreeMap<String, BTreeMap<FaultKind, u64>>,
     faulty: Vec<PromptFaults>,
@@ -61,6 +63,7 @@ impl Report {
             rows_kept: 0,
             rows_dropped: 0,
             rows_of_unknown_prompts: 0,
+            malformed_rows: 0,
             faults: BTreeMap::new(),
             faults_by_sampler: BTreeMap::new(),
             faulty: Vec::new(),
@@ -130,6 +133,9 @@ impl Report {
         let mut text = self.headline() + "\n";
         if self.rows_of_unknown_prompts > 0 {
             line(&mut text, format_args!("{} rows belong to no expected prompt", self.rows_of_unknown_prompts));
+        }
+        if self.malformed_rows > 0 {
+            line(&mut text, format_args!("{} rows are malformed", self.malformed_rows));
         }
         if self.faulty.is_empty() {
             return text;

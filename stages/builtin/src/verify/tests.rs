@@ -31,11 +31,13 @@ fn all(seed: u64) -> Vec<Generation> {
 struct Case {
     harness: Harness,
     seeds: [Vec<Generation>; 2],
+    /// Whether one row of the first input is made unreadable.
+    damaged: bool,
 }
 
 impl Case {
     fn new() -> Self {
-        Self { harness: Harness::new(), seeds: [all(0), all(1)] }
+        Self { harness: Harness::new(), seeds: [all(0), all(1)], damaged: false }
     }
 
     fn row(&mut self, seed: usize, prompt: &str, sampler: &str) -> &mut Generation {
@@ -48,6 +50,11 @@ impl Case {
         let prompts: Vec<_> = ["p", "q", "r"].map(|text| Prompt::new("d", text, None)).into();
         let prompts = self.harness.rows("prompts", &prompts);
         let heuristics = self.harness.file("heuristics", HEURISTICS);
+        if self.damaged {
+            let part = inputs[0].join("part-00000.jsonl");
+            let text = fs::read_to_string(&part).unwrap();
+            fs::write(&part, text.replacen("\"seed\":0", "\"seed\":?", 1)).unwrap();
+        }
         let inputs: Vec<&Path> = inputs.iter().map(PathBuf::as_path).collect();
         let ctx = self.harness.context(
             &[("generations", &inputs), ("prompts", &[&prompts]), ("heuristics", &[&heuristics])],
@@ -111,4 +118,14 @@ fn policies_differ_in_what_they_keep() {
         let error = case.run(json!({"policy": policy})).unwrap_err();
         assert!(error.message.contains("empty: a at seed 0") && error.hint.is_some(), "{error}");
     }
+}
+
+#[test]
+fn malformed_rows_are_faults_only_where_they_are_allowed() {
+    let mut case = Case::new();
+    case.damaged = true;
+    assert!(case.run(json!({})).unwrap_err().message.contains("1 malformed rows, at most 0 allowed"));
+    let (rows, report, text) = case.run(json!({"max_rejected": 1, "policy": "drop_row"})).unwrap();
+    assert_eq!((rows.len(), &report["malformed_rows"], &report["faults"]["missing"]), (11, &json!(1), &json!(1)));
+    assert!(text.contains("1 rows are malformed"), "{text}");
 }

@@ -76,7 +76,9 @@ impl Rejected {
         if let Some(path) = &self.options.rejected {
             let failed = |error| DataSetError::Io { action: "write", path: path.clone(), source: error };
             if state.file.is_none() {
-                state.file = Some(BufWriter::new(File::create(path).map_err(failed)?));
+                // Several readers of one task share the file.
+                let file = File::options().create(true).append(true).open(path).map_err(failed)?;
+                state.file = Some(BufWriter::new(file));
             }
             if let Some(out) = &mut state.file {
                 let entry = serde_json::json!({"file": file, "line": line, "error": error, "row": text});
