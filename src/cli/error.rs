@@ -24,14 +24,14 @@ pub struct CliError {
     pub message: String,
     /// What to do about it, one line each.
     pub hints: Vec<String>,
-    /// Errors with a place in a text, rendered in full above the message.
-    pub reports: Vec<miette::Report>,
+    /// What is shown above the message: problems with their places, ready to print.
+    pub text: String,
 }
 
 impl CliError {
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hints: Vec::new(), reports: Vec::new() }
+        Self { kind, message: message.into(), hints: Vec::new(), text: String::new() }
     }
 
     #[must_use]
@@ -50,13 +50,6 @@ impl CliError {
         self
     }
 
-    /// Adds an error that knows its place in a text.
-    #[must_use]
-    pub fn with_report(mut self, report: impl Into<miette::Report>) -> Self {
-        self.reports.push(report.into());
-        self
-    }
-
     /// Prints the error and its hints on stderr and gives the exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {
@@ -71,9 +64,7 @@ impl CliError {
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for report in &self.reports {
-            writeln!(f, "{report:?}")?;
-        }
+        f.write_str(&self.text)?;
         writeln!(f, "{} {}", Style::error("error:"), self.message)?;
         for hint in &self.hints {
             writeln!(f, "{} {hint}", Style::hint("hint:"))?;

@@ -1,9 +1,14 @@
 //! The command line: one file per command; data on stdout, everything else on stderr.
 
 mod error;
+mod exec;
 mod guardian;
+mod load;
 mod pipeline;
+mod plan;
+mod run;
 mod style;
+mod why;
 
 pub use error::{CliError, CliResult, ErrorKind};
 pub use pipeline::{OverrideArgs, PipelineArgs};
@@ -50,6 +55,14 @@ pub enum Status {
 /// The commands. Each variant's arguments and `execute` live in the module of the same name.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Bring a pipeline's outputs up to date
+    Run(run::Args),
+    /// Say what a run would do, and why
+    Plan(plan::Args),
+    /// Say why a task will run, or what decides its result
+    Why(why::Args),
+    #[command(hide = true)]
+    Exec(exec::Args),
     #[command(hide = true)]
     Guardian(guardian::Args),
 }
@@ -57,6 +70,10 @@ pub enum Command {
 impl Command {
     fn execute(self, global: &Global) -> CliResult<Status> {
         match self {
+            Self::Run(args) => run::execute(&args, global),
+            Self::Plan(args) => plan::execute(&args, global),
+            Self::Why(args) => why::execute(&args, global),
+            Self::Exec(args) => exec::execute(&args, global),
             Self::Guardian(args) => guardian::execute(&args, global),
         }
     }

@@ -23,6 +23,22 @@ pub fn choose(choice: ColorChoice) {
     COLOUR.store(colour, Ordering::Relaxed);
 }
 
+/// Whether colour is used.
+#[must_use]
+pub fn is_on() -> bool {
+    COLOUR.load(Ordering::Relaxed)
+}
+
+/// Columns of the terminal, or of a page where there is none.
+#[must_use]
+pub fn width() -> usize {
+    let mut size = libc::winsize { ws_row: 0, ws_col: 0, ws_xpixel: 0, ws_ypixel: 0 };
+    // SAFETY: the pointer is valid for writes for the duration of the call, and the request writes a `winsize`.
+    let known = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &raw mut size) } == 0;
+    let columns = if known { usize::from(size.ws_col) } else { 0 };
+    if columns == 0 { 100 } else { columns.clamp(40, 140) }
+}
+
 /// Text with an ANSI style, or plain where colour is off.
 #[derive(Debug, Clone, Copy)]
 pub struct Style<T> {

@@ -409,7 +409,7 @@ pub struct Plan {
 }
 
 /// How many tasks a plan leaves in which state.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Counts {
     pub cached: usize,
     pub run: usize,

@@ -1,4 +1,14 @@
-//! Running a plan: the pure scheduler, what a machine has, and the driver around them.
+//! Running a plan: the pure scheduler, the world it reads, and the driver around them.
 
-pub mod resources;
+mod driver;
+mod launch;
+mod outputs;
 pub mod scheduler;
+mod session;
+mod world;
+
+pub use driver::{Driver, Observers, Outcome, Setup, Signal};
+pub use launch::{RunError, RunOptions, plan, planned, run};
+pub use outputs::{OutputError, Outputs};
+pub use session::{OpenError, OpenOptions, Session};
+pub use world::DiskWorld;

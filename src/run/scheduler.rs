@@ -1,7 +1,7 @@
 //! The pure scheduler: state and event in, state and commands out. It knows no clock, no process and no file.
 
-use super::resources::{Capacity, Demand, Free, Grant, Impossible};
 use crate::{
+    executor::resources::{Capacity, Demand, Free, Grant, Impossible},
     manifest::{Resources, Retries, TaskIndex},
     plan::Graph,
 };

@@ -1,6 +1,6 @@
 //! What happens in a run: one enum that feeds the journal, every progress view and the JSON output.
 
-use super::id::RunId;
+use super::RunId;
 use crate::{
     manifest::{StageName, TaskId},
     plan::{Counts, Reason},
@@ -177,12 +177,4 @@ impl RunEvent {
     pub fn is_lasting(&self) -> bool {
         !matches!(self, Self::TaskProgress { .. } | Self::TaskRows { .. })
     }
-}
-
-/// Watches a run.
-pub trait Observer {
-    fn event(&mut self, event: &RunEvent);
-
-    /// Called from time to time when nothing happens, for views that move.
-    fn tick(&mut self) {}
 }

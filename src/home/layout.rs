@@ -1,6 +1,6 @@
 //! `.lsn/`: what the engine keeps beside a project.
 
-use super::id::RunId;
+use super::RunId;
 use lsn_cache::TaskKey;
 use lsn_digest::Digest;
 use std::{
@@ -22,7 +22,7 @@ pub const HOME: &str = ".lsn";
 /// runs/<run id>/jobs/             what `lsn exec` was told, while it runs
 /// scratch/                        directories of running and interrupted tasks
 /// live/<run id>                   runs that have processes; of a dead run: something to sweep
-/// published.json                  the project files that lsn wrote
+/// published/<pipeline>.json       the project files that lsn wrote
 /// ```
 #[derive(Debug, Clone)]
 pub struct Home {
@@ -105,8 +105,8 @@ impl Home {
     }
 
     #[must_use]
-    pub fn published(&self) -> PathBuf {
-        self.directory.join("published.json")
+    pub fn published(&self, pipeline: &str) -> PathBuf {
+        self.directory.join("published").join(format!("{}.json", file_name(pipeline)))
     }
 
     /// What the processes of a run carry in their environment; names the project too, for run ids are unique in one only.

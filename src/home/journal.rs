@@ -3,7 +3,7 @@
 //! A line is a JSON object whose last field, `crc`, is the CRC-32 of everything before it. Reading stops at nothing: a
 //! torn or damaged line is left out and counted (invariant 8).
 
-use super::event::RunEvent;
+use super::RunEvent;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::File,

@@ -1,0 +1,138 @@
+//! From the words on the command line to an expanded pipeline and its project.
+
+use super::{CliError, CliResult, ErrorKind, OverrideArgs, Style, style};
+use crate::{
+    home::Home,
+    manifest::{self, Overrides, Pipeline, TaskIndex},
+    plan::{PlanError, TargetError, find_targets},
+    run::{OpenError, OpenOptions, RunError},
+};
+use lsn_stage::Registry;
+use std::{
+    env,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// Where to keep results.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct StoreArgs {
+    /// The store, if not the project's own `.lsn/store`
+    #[arg(long, value_name = "DIR", env = "LSN_STORE")]
+    pub store: Option<PathBuf>,
+}
+
+/// A pipeline with the stage types that it is made of.
+pub struct Loaded {
+    pub pipeline: Arc<Pipeline>,
+    pub registry: Registry,
+}
+
+/// Reads a manifest; warnings go to stderr.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn load(path: &Path, overrides: &OverrideArgs) -> CliResult<Loaded> {
+    let registry = lsn_stages::registry();
+    let overrides = Overrides {
+        set: overrides.set.clone(),
+        params_files: overrides.params.clone(),
+        profile: overrides.profile.clone(),
+        ..Overrides::from_environment()
+    };
+    let (pipeline, warnings) = manifest::load(path, &overrides, &registry).map_err(|errors| {
+        let mut error = CliError::usage(errors.to_string());
+        error.text = errors.render(style::width(), style::is_on());
+        error
+    })?;
+    if !warnings.is_empty() {
+        eprint!("{}", manifest::render(&warnings, style::width(), style::is_on()));
+    }
+    Ok(Loaded { pipeline: Arc::new(pipeline), registry })
+}
+
+/// How to open the project of a pipeline.
+#[must_use]
+pub fn open_options(pipeline: &Pipeline, store: &StoreArgs) -> OpenOptions {
+    OpenOptions { home: Home::of(&pipeline.root), pipeline: pipeline.name.clone(), store: store.store.clone() }
+}
+
+/// The project that the present directory belongs to.
+///
+/// # Errors
+/// There is none: no run has been made here.
+pub fn home() -> CliResult<Home> {
+    let here = env::current_dir().map_err(|error| CliError::failed(format!("cannot find the present directory: {error}")))?;
+    Home::find(&here).ok_or_else(|| {
+        CliError::usage(format!("no `.lsn` in `{}` or above it", here.display()))
+            .hint("go to a project in which `lsn run` was used, or name one with `-C`")
+    })
+}
+
+/// All tasks that the words name.
+///
+/// # Errors
+/// A word names none.
+pub fn targets(pipeline: &Pipeline, words: &[String]) -> CliResult<Vec<TaskIndex>> {
+    let mut found = Vec::new();
+    for word in words {
+        found.extend(find_targets(pipeline, word)?);
+    }
+    found.sort_unstable();
+    found.dedup();
+    Ok(found)
+}
+
+impl From<TargetError> for CliError {
+    fn from(error: TargetError) -> Self {
+        let message = error.to_string();
+        match error {
+            TargetError::Unknown { nearest: Some(nearest), .. } => {
+                Self::usage(message).hint(format!("did you mean `{nearest}`?"))
+            }
+            _ => Self::usage(message).hint("`lsn plan` lists the tasks"),
+        }
+    }
+}
+
+impl From<OpenError> for CliError {
+    fn from(error: OpenError) -> Self {
+        let message = error.to_string();
+        match error {
+            OpenError::Busy { .. } => Self::failed(message).hint("leave out `--no-wait` to wait for it"),
+            OpenError::Home { .. } | OpenError::Store(_) => Self::failed(message),
+        }
+    }
+}
+
+impl From<RunError> for CliError {
+    fn from(error: RunError) -> Self {
+        let message = error.to_string();
+        match error {
+            RunError::Plan(problems) => {
+                let mut new = Self::new(ErrorKind::Usage, message);
+                for problem in &problems {
+                    new.text.push_str(&format!("{} {problem}\n", Style::error("×")));
+                }
+                if problems.iter().any(|problem| matches!(problem, PlanError::NotSelected { .. })) {
+                    new = new.hint("`--until` runs what a task needs, too");
+                }
+                new
+            }
+            RunError::Output(_) => Self::failed(message),
+            RunError::Io { .. } | RunError::Start(_) | RunError::Store(_) => Self::failed(message),
+        }
+    }
+}
+
+impl From<lsn_cache::StoreError> for CliError {
+    fn from(error: lsn_cache::StoreError) -> Self {
+        Self::failed(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for CliError {
+    fn from(error: std::io::Error) -> Self {
+        Self::failed(error.to_string())
+    }
+}

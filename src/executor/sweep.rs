@@ -1,0 +1,62 @@
+//! Cleaning up after runs that were killed together with their guardian.
+
+use super::process::kill_marked;
+use crate::home::{Home, RunId};
+use std::{fs, io};
+
+/// What a sweep found.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Runs that did not end in order.
+    pub runs: usize,
+    /// Processes of theirs that were still alive.
+    pub processes: usize,
+}
+
+/// Says that `run` of `pipeline` has processes from now on.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn mark_live(home: &Home, run: &RunId, pipeline: &str) -> io::Result<()> {
+    fs::create_dir_all(home.live())?;
+    fs::write(home.live().join(run.as_str()), pipeline)
+}
+
+/// The run ended and left nothing.
+pub fn unmark_live(home: &Home, run: &RunId) {
+    // A mark that stays costs the next run one look at the process table.
+    let _ = fs::remove_file(home.live().join(run.as_str()));
+}
+
+/// Whether the run has a mark: it runs, or it was killed.
+#[must_use]
+pub fn is_live(home: &Home, run: &RunId) -> bool {
+    home.live().join(run.as_str()).exists()
+}
+
+/// Kills what dead runs of `pipeline` left, and removes their working directories. The caller holds the pipeline's lock,
+/// so every marked run of it is dead.
+pub fn sweep(home: &Home, pipeline: &str) -> Swept {
+    let mut swept = Swept::default();
+    for entry in fs::read_dir(home.live()).into_iter().flatten().flatten() {
+        let Some(run) = entry.file_name().to_str().and_then(RunId::parse) else { continue };
+        if fs::read_to_string(entry.path()).is_ok_and(|owner| owner == pipeline) {
+            swept.runs += 1;
+            let mark = home.mark(&run);
+            swept.processes += kill_marked(|found| found == mark, 1000);
+            remove_work(home, &run);
+            unmark_live(home, &run);
+        }
+    }
+    swept
+}
+
+/// Working directories of commands are named after their run; nobody goes on in them.
+fn remove_work(home: &Home, run: &RunId) {
+    let prefix = format!("{run}-");
+    for entry in fs::read_dir(home.scratch()).into_iter().flatten().flatten() {
+        if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! A project opened for work: its store, and the index that one run at a time holds.
+
+use crate::home::{Home, RunId};
+use lsn_cache::{
+    Catalog, EventHandler, Index, IndexError, MemoryIndex, OpenMode, SledIndex, Store, StoreError, StoreEvent,
+};
+use std::{
+    io,
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// How to open a project.
+#[derive(Debug, Clone)]
+pub struct OpenOptions {
+    pub home: Home,
+    pub pipeline: String,
+    /// Another store than the project's own.
+    pub store: Option<PathBuf>,
+}
+
+/// A project cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot create `{path}`: {error}")]
+    Home { path: PathBuf, error: io::Error },
+    /// Another run of the same pipeline is under way.
+    #[error("pipeline `{pipeline}` is in use by {holder}")]
+    Busy { pipeline: String, holder: String },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// An open project.
+pub struct Session {
+    pub home: Home,
+    pub catalog: Catalog,
+    /// Whether the index knows earlier runs; a temporary one does not.
+    pub indexed: bool,
+    noticed: Arc<Mutex<Vec<StoreEvent>>>,
+    /// Goes away with the session.
+    _empty: Option<tempfile::TempDir>,
+}
+
+impl Session {
+    /// Opens for a run, alone: `waiting` hears who holds the pipeline before the wait; `None` fails instead.
+    ///
+    /// # Errors
+    /// Another run holds the pipeline, or store or index cannot be opened.
+    pub fn for_run(options: &OpenOptions, run: &RunId, waiting: Option<&dyn Fn(&str)>) -> Result<Self, OpenError> {
+        let noticed = Arc::default();
+        let events = handler(&noticed);
+        let store = open_store(options, OpenMode::ReadWrite, &events)?;
+        let path = options.home.index(&options.pipeline);
+        let holder = format!("run {run} (process {})", std::process::id());
+        let index = match SledIndex::open(&path, &holder, &events) {
+            Err(IndexError::Locked { holder: other, .. }) => {
+                let other = other.unwrap_or_else(|| "another process".to_owned());
+                let Some(waiting) = waiting else {
+                    return Err(OpenError::Busy { pipeline: options.pipeline.clone(), holder: other });
+                };
+                waiting(&other);
+                SledIndex::open_waiting(&path, &holder, &events)
+            }
+            opened => opened,
+        }
+        .map_err(StoreError::from)?;
+        let is_new = index.is_new();
+        let session = Self::over(options, store, Arc::new(index), true, noticed);
+        if is_new {
+            session.reindex()?;
+        }
+        Ok(session)
+    }
+
+    /// Opens to look at: the index is used if nobody holds it, and nothing is created.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub fn for_reading(options: &OpenOptions) -> Result<Self, OpenError> {
+        let noticed = Arc::default();
+        let events = handler(&noticed);
+        let store = open_store(options, OpenMode::ReadOnly, &events)?;
+        let path = options.home.index(&options.pipeline);
+        let there = path.is_dir().then(|| SledIndex::open(&path, "a command that only looks", &events));
+        Ok(match there {
+            Some(Ok(index)) => Self::over(options, store, Arc::new(index), true, noticed),
+            _ => Self::over(options, store, Arc::new(MemoryIndex::new()), false, noticed),
+        })
+    }
+
+    /// Opens to plan: as [`Session::for_reading`], and a project without a store is one with an empty store, kept in
+    /// memory's stead in a directory that goes away with the session.
+    ///
+    /// # Errors
+    /// The store cannot be opened.
+    pub fn for_planning(options: &OpenOptions) -> Result<Self, OpenError> {
+        match Self::for_reading(options) {
+            Err(OpenError::Store(StoreError::NoStore { .. })) => {
+                let failed = |error| OpenError::Home { path: std::env::temp_dir(), error };
+                let empty = tempfile::tempdir().map_err(failed)?;
+                let options = OpenOptions { store: Some(empty.path().join("store")), ..options.clone() };
+                let noticed = Arc::default();
+                let store = Store::open_with(&empty.path().join("store"), OpenMode::ReadWrite, handler(&noticed))?;
+                let mut session = Self::over(&options, store, Arc::new(MemoryIndex::new()), false, noticed);
+                session._empty = Some(empty);
+                Ok(session)
+            }
+            opened => opened,
+        }
+    }
+
+    fn over(
+        options: &OpenOptions,
+        store: Store,
+        index: Arc<dyn Index>,
+        indexed: bool,
+        noticed: Arc<Mutex<Vec<StoreEvent>>>,
+    ) -> Self {
+        Self { home: options.home.clone(), catalog: Catalog::new(store, index), indexed, noticed, _empty: None }
+    }
+
+    /// A lost index is rebuilt at once, so that reasons and estimates survive it.
+    fn reindex(&self) -> Result<(), OpenError> {
+        if self.catalog.store().action_keys()?.is_empty() {
+            return Ok(());
+        }
+        let records = self.catalog.reindex()?;
+        tracing::info!("index rebuilt from {records} results");
+        Ok(())
+    }
+
+    /// What store and index noticed since the last call, in words.
+    #[must_use]
+    pub fn take_notices(&self) -> Vec<String> {
+        let mut noticed = self.noticed.lock().unwrap_or_else(PoisonError::into_inner);
+        noticed.drain(..).map(|event| event.to_string()).collect()
+    }
+}
+
+fn handler(noticed: &Arc<Mutex<Vec<StoreEvent>>>) -> EventHandler {
+    let noticed = Arc::clone(noticed);
+    EventHandler::new(move |event| {
+        tracing::debug!("{event}");
+        noticed.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    })
+}
+
+/// The store of the options, created where it may be.
+fn open_store(options: &OpenOptions, mode: OpenMode, events: &EventHandler) -> Result<Store, OpenError> {
+    if mode == OpenMode::ReadWrite {
+        let failed = |error| OpenError::Home { path: options.home.directory().to_owned(), error };
+        options.home.create().map_err(failed)?;
+    }
+    let path = options.store.clone().unwrap_or_else(|| options.home.store());
+    Ok(Store::open_with(&path, mode, events.clone())?)
+}
