@@ -137,7 +137,8 @@ fn the_arrows_between_modules_of_the_engine_are_the_ones_drawn() {
     // No arrow runs back: leaves can be taken off until nothing is left.
     let mut left = drawn;
     while !left.is_empty() {
-        let leaf = left.iter().find(|(_, to)| to.iter().all(|name| !left.contains_key(name))).map(|(name, _)| name.clone());
+        let leaf =
+            left.iter().find(|(_, to)| to.iter().all(|name| !left.contains_key(name))).map(|(name, _)| name.clone());
         let leaf = leaf.unwrap_or_else(|| panic!("these modules import each other: {:?}", left.keys()));
         left.remove(&leaf);
     }

@@ -62,7 +62,8 @@ pub fn open_options(pipeline: &Pipeline, store: &StoreArgs) -> OpenOptions {
 /// # Errors
 /// There is none: no run has been made here.
 pub fn home() -> CliResult<Home> {
-    let here = env::current_dir().map_err(|error| CliError::failed(format!("cannot find the present directory: {error}")))?;
+    let here =
+        env::current_dir().map_err(|error| CliError::failed(format!("cannot find the present directory: {error}")))?;
     Home::find(&here).ok_or_else(|| {
         CliError::usage(format!("no `.lsn` in `{}` or above it", here.display()))
             .hint("go to a project in which `lsn run` was used, or name one with `-C`")

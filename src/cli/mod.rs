@@ -1,12 +1,19 @@
 //! The command line: one file per command; data on stdout, everything else on stderr.
 
+mod cache;
+mod diff;
 mod error;
 mod exec;
 mod guardian;
 mod load;
+mod logs;
+mod past;
 mod pipeline;
 mod plan;
 mod run;
+mod runs;
+mod show;
+mod status;
 mod style;
 mod why;
 
@@ -61,6 +68,18 @@ pub enum Command {
     Plan(plan::Args),
     /// Say why a task will run, or what decides its result
     Why(why::Args),
+    /// Show how a run stands, task by task
+    Status(status::Args),
+    /// Print what tasks said
+    Logs(logs::Args),
+    /// List the runs of this project
+    Runs(runs::Args),
+    /// Compare two runs: what went in and what came out
+    Diff(diff::Args),
+    /// Show an artifact or the result of a task
+    Show(show::Args),
+    /// Look after the store
+    Cache(cache::Args),
     #[command(hide = true)]
     Exec(exec::Args),
     #[command(hide = true)]
@@ -73,6 +92,12 @@ impl Command {
             Self::Run(args) => run::execute(&args, global),
             Self::Plan(args) => plan::execute(&args, global),
             Self::Why(args) => why::execute(&args, global),
+            Self::Status(args) => status::execute(&args, global),
+            Self::Logs(args) => logs::execute(&args, global),
+            Self::Runs(args) => runs::execute(&args, global),
+            Self::Diff(args) => diff::execute(&args, global),
+            Self::Show(args) => show::execute(&args, global),
+            Self::Cache(args) => cache::execute(&args, global),
             Self::Exec(args) => exec::execute(&args, global),
             Self::Guardian(args) => guardian::execute(&args, global),
         }

@@ -102,7 +102,8 @@ pub fn execute(args: &Args, global: &Global) -> CliResult<Status> {
         keep_going: args.keep_going,
         overwrite: args.overwrite,
     };
-    let outcome = run::run(&session, pipeline, &loaded.registry, &id, &options, views(args.progress, global.verbose > 0))?;
+    let outcome =
+        run::run(&session, pipeline, &loaded.registry, &id, &options, views(args.progress, global.verbose > 0))?;
     match outcome.status {
         RunStatus::Done => {
             if let Some(summary) = &pipeline.summary
@@ -113,9 +114,12 @@ pub fn execute(args: &Args, global: &Global) -> CliResult<Status> {
             Ok(Status::Done)
         }
         RunStatus::Failed => {
-            let failed: Vec<_> = outcome.failures.iter().map(|(task, _)| &pipeline.tasks[task.0 as usize].id.0).collect();
+            let failed: Vec<_> =
+                outcome.failures.iter().map(|(task, _)| &pipeline.tasks[task.0 as usize].id.0).collect();
             let error = match failed.as_slice() {
-                [one] => CliError::failed(format!("task `{one}` failed")).hint(format!("the whole log: lsn logs '{one}'")),
+                [one] => {
+                    CliError::failed(format!("task `{one}` failed")).hint(format!("the whole log: lsn logs '{one}'"))
+                }
                 many => CliError::failed(format!("{} tasks failed", many.len())).hint("which ones: lsn status"),
             };
             Err(error)

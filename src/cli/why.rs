@@ -8,8 +8,7 @@ use super::{
 };
 use crate::{
     plan::{Decision, Planner, Selection},
-    progress,
-    run,
+    progress, run,
 };
 use std::{path::PathBuf, sync::Arc};
 
@@ -44,7 +43,11 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
         println!("{}", Style::strong(&spec.id));
         let manifest = match &plan.decisions[task.0 as usize] {
             Decision::Cached { key, took, .. } => {
-                println!("  cached: its result is in the store (key {}, took {})", key.0.short(), progress::duration(*took));
+                println!(
+                    "  cached: its result is in the store (key {}, took {})",
+                    key.0.short(),
+                    progress::duration(*took)
+                );
                 let record = session.catalog.lookup(key)?;
                 if let lsn_cache::Lookup::Hit(record) = record { Some((*key, record.key_manifest)) } else { None }
             }

@@ -4,8 +4,10 @@ mod event;
 mod id;
 pub mod journal;
 mod layout;
+mod past;
 
 pub use event::{Planned, PlannedTask, RunEvent, RunStatus, Tally, Usage};
 pub use id::RunId;
 pub use journal::now_ms;
 pub use layout::{HOME, Home, RunDirectory, file_name};
+pub use past::{PastRun, PastTask, TaskState};

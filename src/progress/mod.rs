@@ -5,7 +5,7 @@ mod json;
 mod plain;
 mod terminal;
 
-pub use format::{duration, tally};
+pub use format::{duration, milliseconds, rows, tally};
 pub use json::Json;
 pub use plain::Plain;
 pub use terminal::Terminal;

@@ -1,0 +1,281 @@
+//! `lsn cache`: what the store holds, whether it is sound, and what may go.
+
+use super::{CliError, CliResult, Global, Status, Style, load::home, runs::is_running};
+use crate::{
+    home::{Home, PastRun},
+    manifest::ByteSize,
+    progress,
+};
+use clap::Subcommand;
+use indicatif::{ProgressBar, ProgressStyle};
+use lsn_cache::{
+    Amount, Catalog, EventHandler, GcPolicy, Lookup, MissReason, OpenMode, SledIndex, Store, StoreError, TaskKey,
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+
+/// Arguments of `lsn cache`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The store, if not the project's own `.lsn/store`
+    #[arg(long, value_name = "DIR", env = "LSN_STORE", global = true)]
+    store: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Say what the store holds
+    Stats,
+    /// List results, latest last
+    Ls {
+        /// Only of tasks whose name contains this
+        #[arg(value_name = "TEXT")]
+        task: Option<String>,
+    },
+    /// Read everything and check it; what is damaged goes to quarantine and is made anew by the next run
+    Verify,
+    /// Remove what nothing refers to, and what the limits say
+    Gc {
+        /// Remove results unused for longer, such as `30d`
+        #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+        max_age: Option<Duration>,
+        /// Remove the longest unused results until the store has at most so many bytes, such as `20GiB`
+        #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+        max_size: Option<u64>,
+        /// Results of this many latest runs stay
+        #[arg(long, value_name = "N", default_value_t = 5)]
+        keep_runs: usize,
+        /// Say what would go, and remove nothing
+        #[arg(short = 'n', long)]
+        dry_run: bool,
+    },
+    /// Keep a result whatever `gc` is told
+    Pin {
+        /// A task of an earlier run, or the beginning of a task key; without one, list the pins
+        #[arg(value_name = "TASK|KEY")]
+        what: Option<String>,
+        /// Why it is kept
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        note: String,
+        /// Do not keep it any longer
+        #[arg(long, requires = "what")]
+        remove: bool,
+    },
+    /// Build the index of a pipeline anew from the store
+    Reindex {
+        /// The pipeline's name; without one, all that have an index
+        #[arg(value_name = "PIPELINE")]
+        pipeline: Option<String>,
+    },
+}
+
+pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
+    let home = home();
+    let path = match (&args.store, &home) {
+        (Some(store), _) => store.clone(),
+        (None, Ok(home)) => home.store(),
+        (None, Err(_)) => return home.map(|_| Status::Done),
+    };
+    let open = |mode| Store::open(&path, mode);
+    match &args.command {
+        Command::Stats => stats(&open(OpenMode::ReadOnly)?),
+        Command::Ls { task } => list(&open(OpenMode::ReadOnly)?, task.as_deref()),
+        Command::Verify => verify(&open(OpenMode::ReadWrite)?),
+        Command::Gc { max_age, max_size, keep_runs, dry_run } => {
+            let policy = GcPolicy { max_age: *max_age, max_size: *max_size, dry_run: *dry_run, ..GcPolicy::default() };
+            collect(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), &policy, *keep_runs)
+        }
+        Command::Pin { what, note, remove } => {
+            pin(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), what.as_deref(), note, *remove)
+        }
+        Command::Reindex { pipeline } => reindex(open(OpenMode::ReadWrite)?, &home?, pipeline.as_deref()),
+    }
+}
+
+fn parse_size(text: &str) -> Result<u64, String> {
+    ByteSize::parse(text)
+        .map(|size| size.0)
+        .ok_or_else(|| format!("`{text}` is no size; write one like `20 GB` or `20GiB`"))
+}
+
+fn bytes(bytes: u64) -> String {
+    indicatif::HumanBytes(bytes).to_string()
+}
+
+fn amount(amount: Amount) -> String {
+    format!("{:>8}  {}", amount.count, bytes(amount.bytes))
+}
+
+fn stats(store: &Store) -> CliResult<Status> {
+    let stats = store.stats()?;
+    let mut out = io::stdout().lock();
+    writeln!(out, "store          {}", store.root().display())?;
+    writeln!(out, "results        {}", amount(stats.actions))?;
+    writeln!(out, "blobs          {}", amount(stats.blobs))?;
+    for (namespace, segments) in &stats.rows {
+        writeln!(out, "rows           {}  {namespace}", amount(*segments))?;
+    }
+    writeln!(out, "pins           {:>8}", stats.pins)?;
+    if stats.quarantined.count > 0 {
+        writeln!(out, "quarantine     {}", amount(stats.quarantined))?;
+    }
+    if stats.temporaries.count > 0 {
+        writeln!(out, "being written  {}", amount(stats.temporaries))?;
+    }
+    Ok(Status::Done)
+}
+
+fn list(store: &Store, task: Option<&str>) -> CliResult<Status> {
+    let mut records = store.actions()?.collect::<Result<Vec<_>, _>>()?;
+    records.retain(|record| task.is_none_or(|task| record.provenance.task.contains(task)));
+    records.sort_by_key(|record| record.provenance.finished_ms);
+    let mut out = io::stdout().lock();
+    for record in records {
+        let provenance = &record.provenance;
+        let size: u64 = record.outputs.values().map(lsn_cache::Artifact::size).sum();
+        writeln!(
+            out,
+            "{}  {}  {:>10}  {:>8}  {} ({})",
+            record.key.0.short(),
+            humantime::format_rfc3339_seconds(provenance.finished()),
+            bytes(size),
+            progress::duration(provenance.duration()),
+            provenance.task,
+            provenance.pipeline
+        )?;
+    }
+    Ok(Status::Done)
+}
+
+fn verify(store: &Store) -> CliResult<Status> {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template("  {bar:32} {bytes}/{total_bytes}  {bytes_per_sec}") {
+        bar.set_style(style);
+    }
+    let report = store.verify(|progress| {
+        bar.set_length(progress.total.bytes);
+        bar.set_position(progress.done.bytes);
+    })?;
+    bar.finish_and_clear();
+    let mut out = io::stdout().lock();
+    for digest in &report.damaged {
+        writeln!(out, "{} blob {digest} is damaged; moved to quarantine", Style::error("×"))?;
+    }
+    for (key, reason) in &report.unusable {
+        writeln!(out, "{} result {}: {reason}", Style::error("×"), key.0.short())?;
+    }
+    for (segment, damaged) in &report.damaged_rows {
+        writeln!(out, "{} row segment {segment}: {damaged} damaged bytes", Style::error("×"))?;
+    }
+    writeln!(
+        out,
+        "{} blobs ({}), {} results, {} rows: {}",
+        report.blobs.count,
+        bytes(report.blobs.bytes),
+        report.actions,
+        report.rows,
+        if report.is_sound() { "all sound" } else { "run the pipelines again to make anew what is damaged" }
+    )?;
+    Ok(if report.is_sound() { Status::Done } else { Status::Failed })
+}
+
+fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usize) -> CliResult<Status> {
+    let mut roots = BTreeSet::new();
+    if let Some(home) = home {
+        let runs = PastRun::all(home);
+        let first_kept = runs.len().saturating_sub(keep_runs);
+        for (position, run) in runs.iter().enumerate() {
+            if position >= first_kept || is_running(run) {
+                roots.extend(run.tasks.iter().filter_map(|task| task.key));
+            } else if !policy.dry_run {
+                // The journal and the logs of a run that nobody keeps.
+                fs::remove_dir_all(home.run(&run.run).path())?;
+            }
+        }
+    }
+    let report = store.gc(&roots, policy)?;
+    let word = if policy.dry_run { "would remove" } else { "removed" };
+    println!(
+        "{word} {} results, {} blobs, {} row segments and {} leftovers: {} freed, {} kept",
+        report.actions,
+        report.blobs,
+        report.row_segments,
+        report.leftovers,
+        bytes(report.freed),
+        bytes(report.kept)
+    );
+    if report.newer_records > 0 {
+        eprintln!(
+            "{} {} results were written by a newer lsn; no blob was removed",
+            Style::warning("warning:"),
+            report.newer_records
+        );
+    }
+    Ok(Status::Done)
+}
+
+fn pin(store: &Store, home: Option<&Home>, what: Option<&str>, note: &str, remove: bool) -> CliResult<Status> {
+    let Some(what) = what else {
+        for pin in store.pins()? {
+            println!("{}  {}", pin.key, pin.note);
+        }
+        return Ok(Status::Done);
+    };
+    let keys = find_keys(store, home, what)?;
+    let key = match keys.as_slice() {
+        [one] => *one,
+        [] => {
+            return Err(CliError::usage(format!("`{what}` names no result")).hint("`lsn cache ls` lists them"));
+        }
+        many => {
+            return Err(CliError::usage(format!("`{what}` names {} results", many.len())).hint("give more digits"));
+        }
+    };
+    if remove {
+        let there = store.unpin(&key)?;
+        println!("{} {key}", if there { "unpinned" } else { "was not pinned:" });
+    } else {
+        let note = if note.is_empty() { what } else { note };
+        store.pin(&key, note)?;
+        println!("pinned {key}");
+    }
+    Ok(Status::Done)
+}
+
+fn find_keys(store: &Store, home: Option<&Home>, what: &str) -> CliResult<Vec<TaskKey>> {
+    for run in home.map(PastRun::all).unwrap_or_default().iter().rev() {
+        if let Some(key) = run.task(what).and_then(|task| task.key)
+            && matches!(store.action(&key)?, Lookup::Hit(_) | Lookup::Miss(MissReason::BlobMissing { .. }))
+        {
+            return Ok(vec![key]);
+        }
+    }
+    let wanted = what.to_ascii_lowercase();
+    Ok(store.action_keys()?.into_iter().filter(|key| wanted.len() >= 6 && key.0.hex().starts_with(&wanted)).collect())
+}
+
+fn reindex(store: Store, home: &Home, pipeline: Option<&str>) -> CliResult<Status> {
+    let paths: Vec<PathBuf> = match pipeline {
+        Some(pipeline) => vec![home.index(pipeline)],
+        None => {
+            let parent = home.index("-").parent().map(ToOwned::to_owned).unwrap_or_default();
+            let entries = fs::read_dir(&parent).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
+        }
+    };
+    for path in paths {
+        let holder = format!("lsn cache reindex (process {})", std::process::id());
+        let index = SledIndex::open(&path, &holder, &EventHandler::default()).map_err(StoreError::from)?;
+        let records = Catalog::new(store.clone(), Arc::new(index)).reindex()?;
+        println!("{}: {records} results", path.file_name().unwrap_or_default().to_string_lossy());
+    }
+    Ok(Status::Done)
+}

@@ -1,0 +1,310 @@
+//! The crash test (invariants 1 to 3, 8 to 10): killed at random moments any number of times, a run ends where an
+//! uninterrupted one does; nothing finished runs twice, and nothing is left behind.
+
+mod support;
+
+use lsn::home::{Home, PastRun, TaskState};
+use lsn_cache::{OpenMode, Store};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::Path,
+    process::{Child, Stdio},
+    time::Duration,
+};
+use support::{Project, marked_processes, wait_until};
+
+/// At least this many times something is killed.
+const KILLS: usize = 24;
+
+/// Layers of tasks, some of which take longer than others, so that a kill finds something running.
+const PIPELINE: &str = r#"
+params: {width: 6}
+defaults:
+  retries: {max: 5, backoff: 1ms}
+stages:
+  first:
+    uses: command
+    matrix: {i: {range: [0, 5]}}
+    inputs: {seed: seed.txt}
+    with:
+      run: "sleep 0.0${matrix.i}; for k in 1 2 3; do cat ${inputs.seed}; echo ${matrix.i} $k; done > ${outputs.out}"
+      outputs: {out: out.txt}
+  large:
+    uses: command
+    matrix: {i: {range: [0, 3]}}
+    inputs: {all: "first[*].out"}
+    with:
+      run: "mkdir -p ${outputs.tree}; for f in ${inputs.all}; do head -c 40000 /dev/zero | tr '\\0' ${matrix.i} >> ${outputs.tree}big; cat $f >> ${outputs.tree}small; done; sleep 0.05"
+      outputs: {tree: tree/}
+  join:
+    uses: command
+    inputs: {trees: "large[*].tree"}
+    with:
+      run: "cat $(find ${inputs.trees} -type f | sort) | cksum > ${outputs.out}; sleep 0.02"
+      outputs: {out: sum.txt}
+  last:
+    uses: command
+    inputs: {sum: join.out}
+    with: {run: "cp ${inputs.sum} ${outputs.out}", outputs: {out: last.txt}}
+outputs:
+  made/last.txt: last.out
+  made/tree: large[i=2].tree
+"#;
+
+fn project() -> Project {
+    let project = Project::new();
+    project.pipeline(PIPELINE).write("seed.txt", "seed\n");
+    project
+}
+
+/// A small generator of our own, so that a printed seed repeats the test (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, n: u64) -> u64 {
+        self.next() % n
+    }
+}
+
+fn kill(pid: i32) {
+    // It may have ended by itself in the meantime.
+    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
+}
+
+/// The guardian is the child of the coordinator that does not carry the run's mark.
+fn children(pid: u32) -> Vec<i32> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    tasks
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
+        .collect()
+}
+
+/// Tasks whose result is published.
+fn published(project: &Project) -> BTreeSet<String> {
+    match Store::open(&project.path(".lsn/store"), OpenMode::ReadOnly) {
+        Ok(store) => store.actions().unwrap().map(|record| record.unwrap().provenance.task).collect(),
+        Err(_) => BTreeSet::new(),
+    }
+}
+
+/// Tasks that were begun in any run after the first `runs`.
+fn begun_after(project: &Project, runs: usize) -> BTreeSet<String> {
+    let all = PastRun::all(&Home::of(project.root()));
+    let begun = all.iter().skip(runs).flat_map(|run| &run.tasks).filter(|task| task.attempts > 0);
+    begun.map(|task| task.task.0.clone()).collect()
+}
+
+fn number_of_runs(project: &Project) -> usize {
+    PastRun::all(&Home::of(project.root())).len()
+}
+
+#[test]
+fn killed_at_random_moments_a_run_ends_where_an_uninterrupted_one_does() {
+    let seed = std::env::var("LSN_CRASH_SEED").ok().and_then(|seed| seed.parse().ok());
+    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) ^ lsn::home::now_ms());
+    println!("LSN_CRASH_SEED={seed}");
+    let mut random = Random(seed);
+
+    let calm = project();
+    calm.run(&[]);
+    let expected = calm.outputs();
+
+    let mut kills = 0;
+    let mut rounds = 0;
+    let mut interrupted_work = 0;
+    while kills < KILLS {
+        rounds += 1;
+        assert!(rounds < 20, "the runs end before they can be killed");
+        let project = project();
+        loop {
+            let before = published(&project);
+            let runs = number_of_runs(&project);
+            let mut child = project.spawn(&["run", "pipeline.yaml", "--progress", "none"]);
+            std::thread::sleep(Duration::from_micros(random.below(300_000)));
+            if child.try_wait().unwrap().is_none() {
+                interrupted_work += usize::from(strike(&project, &mut child, &mut random));
+                kills += 1;
+            }
+            let ended = child.wait().unwrap();
+            let again: Vec<_> = begun_after(&project, runs).intersection(&before).cloned().collect();
+            assert!(again.is_empty(), "finished and begun again: {again:?} (seed {seed})");
+            if ended.success() {
+                break;
+            }
+        }
+        let last = project.run(&[]);
+        assert!(last.executed().is_empty(), "{:?} (seed {seed})", last.executed());
+        assert_eq!(project.outputs(), expected, "seed {seed}");
+        assert_eq!(project.read("made/last.txt"), calm.read("made/last.txt"));
+        assert_eq!(project.read("made/tree/small"), calm.read("made/tree/small"));
+        assert_nothing_is_left(&project);
+    }
+    println!("{kills} kills, {interrupted_work} while tasks ran, in {rounds} projects");
+    assert!(interrupted_work >= KILLS / 3, "most kills missed: {interrupted_work} of {kills}");
+}
+
+/// Kills something of a running run; says whether tasks were running.
+fn strike(project: &Project, child: &mut Child, random: &mut Random) -> bool {
+    let workers = marked_processes(project);
+    let pid = i32::try_from(child.id()).unwrap();
+    match random.below(4) {
+        // The coordinator alone: the guardian ends its tasks.
+        0 => {
+            kill(pid);
+            child.wait().unwrap();
+            wait_until("the guardian has ended the tasks", || marked_processes(project).is_empty());
+        }
+        // A worker alone: the run goes on and tries it again.
+        1 if !workers.is_empty() => kill(workers[random.below(workers.len() as u64) as usize]),
+        // Coordinator and guardian together: the tasks live on until the next run sweeps.
+        2 => {
+            let guardian: Vec<_> = children(child.id()).into_iter().filter(|pid| !workers.contains(pid)).collect();
+            guardian.into_iter().chain([pid]).for_each(kill);
+        }
+        // Everything at once.
+        _ => children(child.id()).into_iter().chain([pid]).chain(marked_processes(project)).for_each(kill),
+    }
+    !workers.is_empty()
+}
+
+fn assert_nothing_is_left(project: &Project) {
+    assert_eq!(marked_processes(project), Vec::<i32>::new());
+    let left = |directory: &str| -> Vec<String> {
+        let entries = fs::read_dir(project.path(directory)).into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+    };
+    assert_eq!(left(".lsn/scratch"), Vec::<String>::new());
+    assert_eq!(left(".lsn/live"), Vec::<String>::new());
+}
+
+fn large_blob(project: &Project) -> std::path::PathBuf {
+    let blobs = walkdir::WalkDir::new(project.path(".lsn/store/blobs")).into_iter().flatten();
+    blobs.map(walkdir::DirEntry::into_path).find(|path| path.is_file()).expect("a blob")
+}
+
+fn make_writable(path: &Path) {
+    let mut permissions = fs::metadata(path).unwrap().permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut permissions, 0o644);
+    fs::set_permissions(path, permissions).unwrap();
+}
+
+/// Damages something, runs, and expects the same outputs, a message with `words`, and at least one task made anew if
+/// `recomputes`.
+fn damaged(damage: impl Fn(&Project), words: &str, recomputes: bool) {
+    let project = project();
+    project.run(&[]);
+    let expected = project.outputs();
+    damage(&project);
+    let run = project.run(&[]);
+    assert_eq!(project.outputs(), expected);
+    assert_eq!(!run.executed().is_empty(), recomputes, "{:?}", run.executed());
+    assert!(run.executed().len() < 3, "only the producer runs again: {:?}", run.executed());
+    let told = format!("{:?}{}", run.events, run.said.err);
+    assert!(told.contains(words), "no `{words}` in {told}");
+    assert!(project.run(&[]).executed().is_empty());
+}
+
+#[test]
+fn a_torn_blob_is_made_anew() {
+    damaged(
+        |project| {
+            let blob = large_blob(project);
+            make_writable(&blob);
+            fs::File::options().write(true).open(&blob).unwrap().set_len(1000).unwrap();
+        },
+        "1000 bytes instead of",
+        true,
+    );
+}
+
+#[test]
+fn a_blob_with_a_flipped_bit_is_quarantined_and_made_anew() {
+    damaged(
+        |project| {
+            let blob = large_blob(project);
+            make_writable(&blob);
+            let mut bytes = fs::read(&blob).unwrap();
+            bytes[777] ^= 4;
+            fs::write(&blob, bytes).unwrap();
+        },
+        "moved to",
+        true,
+    );
+}
+
+#[test]
+fn a_deleted_blob_is_made_anew() {
+    damaged(|project| fs::remove_file(large_blob(project)).unwrap(), "is gone", true);
+}
+
+#[test]
+fn a_damaged_record_runs_its_task_again() {
+    damaged(
+        |project| {
+            let records = walkdir::WalkDir::new(project.path(".lsn/store/actions")).into_iter().flatten();
+            let record = records.map(walkdir::DirEntry::into_path).find(|path| path.is_file()).unwrap();
+            make_writable(&record);
+            let text = fs::read_to_string(&record).unwrap();
+            fs::write(&record, &text[..text.len() / 2]).unwrap();
+        },
+        "is damaged",
+        true,
+    );
+}
+
+#[test]
+fn a_deleted_index_costs_nothing() {
+    damaged(|project| fs::remove_dir_all(project.path(".lsn/index")).unwrap(), "index rebuilt from 12 results", false);
+}
+
+#[test]
+fn a_damaged_index_is_begun_anew() {
+    damaged(
+        |project| {
+            for entry in walkdir::WalkDir::new(project.path(".lsn/index")).into_iter().flatten() {
+                if entry.file_type().is_file() && entry.metadata().unwrap().len() > 0 {
+                    fs::write(entry.path(), b"not a database").unwrap();
+                }
+            }
+        },
+        "index",
+        false,
+    );
+}
+
+#[test]
+fn a_truncated_journal_still_tells_what_is_left_of_it() {
+    let project = project();
+    project.run(&[]);
+    let home = Home::of(project.root());
+    let run = PastRun::all(&home).remove(0);
+    let journal = home.run(&run.run).journal();
+    let bytes = fs::read(&journal).unwrap();
+    fs::write(&journal, &bytes[..bytes.len() - 200]).unwrap();
+    let status = project.lsn(&["status"]).code(1).out;
+    assert!(status.contains("killed") && status.contains("1 damaged lines"), "{status}");
+    let torn = PastRun::read(&home, &run.run).unwrap();
+    assert!(torn.tasks.iter().filter(|task| task.state == TaskState::Executed).count() >= 10);
+    assert!(project.run(&[]).executed().is_empty());
+    project.lsn(&["runs"]).ok();
+}
+
+#[test]
+fn output_of_a_dead_reader_ends_no_run() {
+    let project = project();
+    let mut child =
+        project.command(&["run", "pipeline.yaml", "--progress", "plain"]).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert!(child.wait().unwrap().success());
+}
