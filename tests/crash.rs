@@ -27,7 +27,7 @@ stages:
   first:
     uses: command
     matrix: {i: {range: [0, 5]}}
-    inputs: {seed: seed.txt}
+    inputs: {seed: ./seed.txt}
     with:
       run: "sleep 0.0${matrix.i}; for k in 1 2 3; do cat ${inputs.seed}; echo ${matrix.i} $k; done > ${outputs.out}"
       outputs: {out: out.txt}
@@ -156,7 +156,9 @@ fn killed_at_random_moments_a_run_ends_where_an_uninterrupted_one_does() {
 
 /// Kills something of a running run; says whether tasks were running.
 fn strike(project: &Project, child: &mut Child, random: &mut Random) -> bool {
-    let workers = marked_processes(project);
+    // Tasks are the leaders of their groups; what a shell makes of a killed child of its own is its affair.
+    let leads = |pid: &i32| rustix::process::getpgid(Pid::from_raw(*pid)).is_ok_and(|group| group.as_raw_pid() == *pid);
+    let workers: Vec<_> = marked_processes(project).into_iter().filter(leads).collect();
     let pid = i32::try_from(child.id()).unwrap();
     match random.below(4) {
         // The coordinator alone: the guardian ends its tasks.
@@ -265,7 +267,7 @@ fn a_damaged_record_runs_its_task_again() {
 
 #[test]
 fn a_deleted_index_costs_nothing() {
-    damaged(|project| fs::remove_dir_all(project.path(".lsn/index")).unwrap(), "index rebuilt from 12 results", false);
+    damaged(|project| fs::remove_dir_all(project.path(".lsn/index")).unwrap(), "index rebuilt from 10 results", false);
 }
 
 #[test]

@@ -149,7 +149,7 @@ fn an_input_that_changes_meanwhile_is_used_once_and_not_published() {
 stages:
   slow:
     uses: command
-    inputs: {text: text.txt}
+    inputs: {text: ./text.txt}
     with:
       run: "cat ${inputs.text} > ${outputs.out}; echo after >> $(readlink -f ${inputs.text})"
       outputs: {out: a.txt}
@@ -168,8 +168,8 @@ fn missing_inputs_are_all_named_before_anything_runs() {
     project.pipeline(
         r#"
 stages:
-  a: {uses: command, inputs: {x: no/such/file}, with: {run: "cp ${inputs.x} ${outputs.out}", outputs: {out: a.txt}}}
-  b: {uses: command, inputs: {x: "none/*.txt"}, with: {run: "cp ${inputs.x} ${outputs.out}", outputs: {out: a.txt}}}
+  a: {uses: command, inputs: {x: ./no/such/file}, with: {run: "cp ${inputs.x} ${outputs.out}", outputs: {out: a.txt}}}
+  b: {uses: command, inputs: {x: "./none/*.txt"}, with: {run: "cp ${inputs.x} ${outputs.out}", outputs: {out: a.txt}}}
 "#,
     );
     let said = project.lsn(&["run", "pipeline.yaml"]).code(2);

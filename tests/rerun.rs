@@ -9,7 +9,7 @@ params: {word: hello}
 stages:
   shout:
     uses: command
-    inputs: {text: text.txt}
+    inputs: {text: ./text.txt}
     with:
       run: "tr a-z A-Z < ${inputs.text} > ${outputs.out}; echo shouting"
       outputs: {out: shout.txt}
@@ -93,7 +93,7 @@ fn the_wave_stops_where_the_bytes_are_the_same() {
     project.run(&[]);
     project.write("text.txt", "xyz\n");
     let plan = project.plan(&[]);
-    assert!(plan.contains("input text changed") && plan.contains("file text.txt"), "{plan}");
+    assert!(plan.contains("input text changed") && plan.contains("file ./text.txt"), "{plan}");
     assert!(plan.contains("waits on shout; may be cached"), "{plan}");
     let run = project.run(&[]);
     // Another text of the same length: the count is the same, and what follows it is not run.
@@ -174,7 +174,7 @@ fn directories_and_globs_travel_whole() {
 stages:
   tree:
     uses: command
-    inputs: {files: "src/*.txt", dir: src}
+    inputs: {files: "./src/*.txt", dir: ./src}
     with:
       run: "mkdir -p ${outputs.tree}/empty; cp -R ${inputs.dir}/. ${outputs.tree}; ls ${inputs.files} > ${outputs.tree}list"
       outputs: {tree: "tree/"}

@@ -42,7 +42,7 @@ pub fn load(path: &Path, overrides: &OverrideArgs) -> CliResult<Loaded> {
     };
     let (pipeline, warnings) = manifest::load(path, &overrides, &registry).map_err(|errors| {
         let mut error = CliError::usage(errors.to_string());
-        error.text = errors.render(style::width(), style::is_on());
+        error.text = manifest::render(&errors.problems, style::width(), style::is_on());
         error
     })?;
     if !warnings.is_empty() {

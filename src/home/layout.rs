@@ -31,10 +31,13 @@ pub struct Home {
 }
 
 impl Home {
-    /// The home of the project at `root`; nothing is created.
+    /// The home of the project at `root`; nothing is created. Its paths are absolute: tasks run elsewhere.
     #[must_use]
     pub fn of(root: &Path) -> Self {
-        Self { root: root.to_owned(), directory: root.join(HOME) }
+        let root = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+        // Without a present directory a relative path leads nowhere anyway.
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        Self { directory: root.join(HOME), root }
     }
 
     /// The home in `start` or the nearest directory above it that has one.

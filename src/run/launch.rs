@@ -116,6 +116,9 @@ pub fn run(
         jobs: capacity.jobs,
     });
     let notices = || session.take_notices().into_iter().for_each(|message| emit(RunEvent::Warning { message }));
+    if let Some(results) = session.rebuilt {
+        emit(RunEvent::Warning { message: format!("index rebuilt from {results} results of the store") });
+    }
     notices();
 
     let planner = Planner::new(Arc::clone(pipeline), registry, &options.selection);

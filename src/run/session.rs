@@ -38,6 +38,8 @@ pub struct Session {
     /// Whether the index knows earlier runs; a temporary one does not.
     pub indexed: bool,
     noticed: Arc<Mutex<Vec<StoreEvent>>>,
+    /// Results from which a lost index was rebuilt.
+    pub rebuilt: Option<u64>,
     /// Goes away with the session.
     _empty: Option<tempfile::TempDir>,
 }
@@ -66,7 +68,7 @@ impl Session {
         }
         .map_err(StoreError::from)?;
         let is_new = index.is_new();
-        let session = Self::over(options, store, Arc::new(index), true, noticed);
+        let mut session = Self::over(options, store, Arc::new(index), true, noticed);
         if is_new {
             session.reindex()?;
         }
@@ -117,16 +119,16 @@ impl Session {
         indexed: bool,
         noticed: Arc<Mutex<Vec<StoreEvent>>>,
     ) -> Self {
-        Self { home: options.home.clone(), catalog: Catalog::new(store, index), indexed, noticed, _empty: None }
+        Self { home: options.home.clone(), catalog: Catalog::new(store, index), indexed, noticed, rebuilt: None, _empty: None }
     }
 
     /// A lost index is rebuilt at once, so that reasons and estimates survive it.
-    fn reindex(&self) -> Result<(), OpenError> {
+    fn reindex(&mut self) -> Result<(), OpenError> {
         if self.catalog.store().action_keys()?.is_empty() {
             return Ok(());
         }
         let records = self.catalog.reindex()?;
-        tracing::info!("index rebuilt from {records} results");
+        self.rebuilt = Some(records);
         Ok(())
     }
 
