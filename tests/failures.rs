@@ -169,7 +169,7 @@ fn missing_inputs_are_all_named_before_anything_runs() {
         r#"
 stages:
   a: {uses: command, inputs: {x: ./no/such/file}, with: {run: "cp ${inputs.x} ${outputs.out}", outputs: {out: a.txt}}}
-  b: {uses: command, inputs: {x: "./none/*.txt"}, with: {run: "cp ${inputs.x} ${outputs.out}", outputs: {out: a.txt}}}
+  b: {uses: command, inputs: {x: {glob: "none/*.txt"}}, with: {run: "cp ${inputs.x} ${outputs.out}", outputs: {out: a.txt}}}
 "#,
     );
     let said = project.lsn(&["run", "pipeline.yaml"]).code(2);

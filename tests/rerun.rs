@@ -174,7 +174,7 @@ fn directories_and_globs_travel_whole() {
 stages:
   tree:
     uses: command
-    inputs: {files: "./src/*.txt", dir: ./src}
+    inputs: {files: {glob: "src/*.txt"}, dir: ./src}
     with:
       run: "mkdir -p ${outputs.tree}/empty; cp -R ${inputs.dir}/. ${outputs.tree}; ls ${inputs.files} > ${outputs.tree}list"
       outputs: {tree: "tree/"}

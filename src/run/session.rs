@@ -119,7 +119,14 @@ impl Session {
         indexed: bool,
         noticed: Arc<Mutex<Vec<StoreEvent>>>,
     ) -> Self {
-        Self { home: options.home.clone(), catalog: Catalog::new(store, index), indexed, noticed, rebuilt: None, _empty: None }
+        Self {
+            home: options.home.clone(),
+            catalog: Catalog::new(store, index),
+            indexed,
+            noticed,
+            rebuilt: None,
+            _empty: None,
+        }
     }
 
     /// A lost index is rebuilt at once, so that reasons and estimates survive it.
