@@ -1,5 +1,7 @@
 //! `ARCHITECTURE.md` is true: its map is the tree, and its arrows are all the arrows there are.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,

@@ -1,6 +1,8 @@
 //! The crash test (invariants 1 to 3, 8 to 10): killed at random moments any number of times, a run ends where an
 //! uninterrupted one does; nothing finished runs twice, and nothing is left behind.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod support;
 
 use lsn::home::{Home, PastRun, TaskState};
@@ -192,7 +194,7 @@ fn assert_nothing_is_left(project: &Project) {
 
 fn large_blob(project: &Project) -> std::path::PathBuf {
     let blobs = walkdir::WalkDir::new(project.path(".lsn/store/blobs")).into_iter().flatten();
-    blobs.map(walkdir::DirEntry::into_path).find(|path| path.is_file()).expect("a blob")
+    blobs.map(walkdir::DirEntry::into_path).find(|path| path.is_file()).unwrap()
 }
 
 fn make_writable(path: &Path) {

@@ -1,5 +1,7 @@
 //! What goes wrong, and what a run makes of it.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod support;
 
 use lsn::home::{Home, PastRun};

@@ -1,5 +1,7 @@
 //! End to end on `command` stages: what runs, what does not run again, and why.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 mod support;
 
 use support::Project;

@@ -129,13 +129,14 @@ mod tests {
     #[test]
     fn every_field_decides() {
         let base = manifest();
-        let mut others = Vec::new();
-        others.push(KeyManifest { format: 2, ..base.clone() });
-        others.push(KeyManifest { stage: "verify".into(), ..base.clone() });
-        others.push(KeyManifest { version: 4, ..base.clone() });
-        others.push(KeyManifest { params: Arc::new(json!({})), ..base.clone() });
-        others.push(KeyManifest { inputs: BTreeMap::new(), ..base.clone() });
-        others.push(KeyManifest { env: Arc::default(), ..base.clone() });
+        let mut others = vec![
+            KeyManifest { format: 2, ..base.clone() },
+            KeyManifest { stage: "verify".into(), ..base.clone() },
+            KeyManifest { version: 4, ..base.clone() },
+            KeyManifest { params: Arc::new(json!({})), ..base.clone() },
+            KeyManifest { inputs: BTreeMap::new(), ..base.clone() },
+            KeyManifest { env: Arc::default(), ..base.clone() },
+        ];
         let mut renamed = base.clone();
         renamed.inputs.get_mut("prompts").unwrap()[0].name = Some("c.txt".to_owned());
         others.push(renamed);

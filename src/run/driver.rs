@@ -260,7 +260,7 @@ impl<'a> Driver<'a> {
     fn carry_out(&mut self, command: Command) -> Option<Event> {
         match command {
             Command::Decide(task) => Some(self.decide(task)),
-            Command::Start { task, attempt, grant } => return self.start(task, attempt, grant),
+            Command::Start { task, attempt, grant } => self.start(task, attempt, grant),
             Command::RetryAfter { task, delay, .. } => {
                 self.timers.spawn_local(async move {
                     tokio::time::sleep(delay).await;
