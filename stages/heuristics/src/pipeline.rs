@@ -85,6 +85,12 @@ impl Pipeline {
         Ok(PipelineState(states))
     }
 
+    /// Whether the output at a position depends on what was drawn before it by more than the history.
+    #[must_use]
+    pub fn is_stateful(&self) -> bool {
+        self.stateful().next().is_some()
+    }
+
     fn stateful(&self) -> impl Iterator<Item = &dyn StatefulProcessor> {
         self.steps.iter().filter_map(|step| match step {
             Step::Stateless(_) => None,

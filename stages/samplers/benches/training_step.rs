@@ -1,6 +1,6 @@
 //! One optimiser step of the reference's `SamplingNetwork(32, 64, 4 blocks, 4 heads)` on 12 rows, and one row's forward pass:
 //! all logits distinct (dense), and logits of a bf16 model (about 2500 distinct values among 128,256).
-#![expect(clippy::unwrap_used, missing_docs, reason = "a bench fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use lsn_samplers::{
