@@ -2,6 +2,7 @@
 
 mod command;
 mod evaluate;
+mod generate;
 #[cfg(test)]
 mod harness;
 mod heuristics;
@@ -20,6 +21,7 @@ pub fn registry() -> Registry {
         .with(evaluate::Evaluate)
         .with(heuristics::Heuristics)
         .with(prompts::Prompts)
+        .with(generate::Generate)
         .with(verify::Verify)
         .with(score::Score)
         .with(train::Train)

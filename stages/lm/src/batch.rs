@@ -194,12 +194,12 @@ impl<R> Slot<R> {
         };
         let (token, log_prob) =
             drawn.map_err(|error| RowFailure::Draw { step: self.generated(), message: error.to_string() })?;
+        if let RowProcessor::Own(processor) = &mut self.processor {
+            processor.chosen(token, logits).map_err(|error| self.failure(error.0))?;
+        }
         self.tokens.push(token);
         if options.log_probs {
             self.log_probs.push(log_prob);
-        }
-        if let RowProcessor::Own(processor) = &mut self.processor {
-            processor.chosen(token, logits);
         }
         let stop = self.stop_string(tokenizer, &options.stop_strings)?;
         let finish_reason = if options.eos_ids.contains(&token) {

@@ -43,7 +43,12 @@ pub trait LogitsProcessor: Send {
     fn process(&mut self, logits: &mut [f32], history: History<'_>) -> Result<(), ProcessorError>;
 
     /// Learns which token was drawn from the processed logits.
-    fn chosen(&mut self, _token: u32, _processed: &[f32]) {}
+    ///
+    /// # Errors
+    /// The processor cannot go on from this token.
+    fn chosen(&mut self, _token: u32, _processed: &[f32]) -> Result<(), ProcessorError> {
+        Ok(())
+    }
 }
 
 /// Reshapes the logits of many rows at once; for networks that are faster on batches.
