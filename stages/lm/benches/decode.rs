@@ -112,7 +112,7 @@ fn limit(criterion: &mut Criterion<CpuTime>) {
     let (rows, k, n) = (12, 128, 32);
     let matrix = PackedMatrix::pack(&vec![0.5; n * k], n, k);
     let (x, mut y) = (vec![0.25; rows * k], vec![0.0; rows * n]);
-    let passes = model.network().products_per_token() / (rows * k * n) as u64 + 1;
+    let passes = model.cpu().unwrap().products_per_token() / (rows * k * n) as u64 + 1;
     let mut group = criterion.benchmark_group("limit");
     group.throughput(Throughput::Elements(1)).sample_size(20).measurement_time(Duration::from_secs(2));
     group.bench_function("products of one token of base", |bench| {

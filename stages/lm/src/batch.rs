@@ -17,11 +17,15 @@ pub(crate) trait Decoder: Send {
 
     fn vocab_size(&self) -> usize;
     fn max_positions(&self) -> usize;
+    /// Rows that can be decoded together at most.
+    fn slots(&self) -> usize {
+        usize::MAX
+    }
     fn prefill(&mut self, ids: &[u32]) -> LmResult<Self::Prefix>;
     /// Logits after the last prompt token, `[vocab]`.
     fn first_logits(prefix: &Self::Prefix) -> &[f32];
     /// Begins a row of up to `positions` positions in all.
-    fn begin(&mut self, prefix: &Self::Prefix, positions: usize) -> Self::Row;
+    fn begin(&mut self, prefix: &Self::Prefix, positions: usize) -> LmResult<Self::Row>;
     /// Takes a finished row's memory back.
     fn end(&mut self, row: Self::Row);
     /// Feeds each row its token and gives the logits `[rows, vocab]` after it.
@@ -71,7 +75,7 @@ impl<'a, D: Decoder> Batch<'a, D> {
     }
 
     /// Adds a row whose prompt is computed.
-    pub fn join(&mut self, row: GenerationRow, prefix: &D::Prefix) {
+    pub fn join(&mut self, row: GenerationRow, prefix: &D::Prefix) -> LmResult<()> {
         let prompt_len = row.prompt.len();
         let limit = (prompt_len + self.options.max_tokens.max(1)).min(self.decoder.max_positions());
         let mut tokens = Vec::with_capacity(limit);
@@ -86,8 +90,9 @@ impl<'a, D: Decoder> Batch<'a, D> {
             processor: row.processor,
             log_probs: Vec::new(),
             // The last token is never fed back.
-            row: self.decoder.begin(prefix, limit - 1),
+            row: self.decoder.begin(prefix, limit - 1)?,
         });
+        Ok(())
     }
 
     /// Chooses the next token of every row; rows that end leave the batch and go to `done`.

@@ -168,6 +168,7 @@ pub(crate) fn run<D: Decoder>(
     let finished = Mutex::new(finished);
     let stopped = AtomicBool::new(false);
     let worker = |decoder: D| -> LmResult<()> {
+        let slots = slots.min(decoder.slots());
         let mut batch = Batch::new(decoder, tokenizer, options);
         let mut done = Vec::new();
         while !stopped.load(Ordering::Relaxed) {
@@ -175,7 +176,7 @@ pub(crate) fn run<D: Decoder>(
                 let Some(row) = lock(&rows).next() else { break };
                 let prefix = prefixes.get(&row.prompt, || prefill(batch.decoder(), &row.prompt));
                 match prefix {
-                    Ok(prefix) => batch.join(row, &prefix),
+                    Ok(prefix) => batch.join(row, &prefix).inspect_err(|_| stopped.store(true, Ordering::Relaxed))?,
                     Err(failure) => done.push((row.tag, Err(failure))),
                 }
             }

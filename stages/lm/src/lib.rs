@@ -12,6 +12,7 @@ mod rope;
 mod sampling;
 mod source;
 mod template;
+mod tensor;
 mod tokenizer;
 mod weights;
 
@@ -21,12 +22,13 @@ pub use error::{LmError, LmResult};
 pub use generate::{FinishReason, Generated, GenerationOptions, GenerationRow, RowFailure};
 pub use identity::ModelDigest;
 pub use kernel::Activation;
-pub use model::{LanguageModel, LoadOptions};
+pub use model::{Compute, LanguageModel, LoadOptions};
 pub use rope::{RopeConfig, RopeScaling};
 pub use sampling::{
     BatchLogitsProcessor, DrawError, History, LogitsProcessor, ProcessorError, RowProcessor, RowRng, arg_max, draw,
 };
 pub use source::HubOptions;
 pub use template::{ChatTemplate, Day, Message};
+pub use tensor::TensorModel;
 pub use tokenizer::TextTokenizer;
 pub use weights::{Weights, weight_files};

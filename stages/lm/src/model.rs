@@ -2,9 +2,14 @@
 
 use crate::{
     ChatTemplate, CpuModel, Day, Forward, Generated, GenerationOptions, GenerationRow, LmError, LmResult, Message,
-    ModelConfig, ModelDigest, RowFailure, TextTokenizer, config::token_ids, cpu::CpuDecoder, generate,
+    ModelConfig, ModelDigest, RowFailure, TextTokenizer,
+    config::token_ids,
+    cpu::CpuDecoder,
+    generate,
+    tensor::{TensorDecoder, TensorModel},
     weights::Weights,
 };
+use candle_core::{DType, Device};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
@@ -12,18 +17,42 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Where, and so in which arithmetic, a model computes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Compute {
+    /// This crate's own kernels, f32.
+    #[default]
+    Cpu,
+    /// Candle's kernels on the CPU, f32: a second opinion, slower.
+    CandleCpu,
+    /// A CUDA device by ordinal, bf16; needs the feature `cuda`.
+    Cuda(usize),
+}
+
 /// How to load a model.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct LoadOptions {
+    pub compute: Compute,
+    /// Positions that caches have room for where they cannot grow, on [`Compute::CandleCpu`] and [`Compute::Cuda`]; 2048
+    /// without it.
+    pub context: Option<usize>,
     /// The day that chat templates may print; without it they use their own default.
     pub day: Option<Day>,
+}
+
+/// Positions of caches that cannot grow, where none are asked for.
+const CONTEXT: usize = 2048;
+
+enum Network {
+    Cpu(CpuModel),
+    Tensor(TensorModel),
 }
 
 /// A loaded model.
 pub struct LanguageModel {
     dir: PathBuf,
     digest: ModelDigest,
-    network: CpuModel,
+    network: Network,
     tokenizer: Option<TextTokenizer>,
     template: Option<ChatTemplate>,
     eos_ids: Vec<u32>,
@@ -46,7 +75,7 @@ impl LanguageModel {
         Ok(Self {
             digest: ModelDigest::of_dir(dir)?,
             template: ChatTemplate::from_dir(dir, options.day)?,
-            network: CpuModel::load(config, &Weights::open(dir)?)?,
+            network: Network::load(config, &Weights::open(dir)?, options)?,
             dir: dir.to_owned(),
             tokenizer,
             eos_ids,
@@ -55,7 +84,10 @@ impl LanguageModel {
 
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
-        self.network.config()
+        match &self.network {
+            Network::Cpu(network) => network.config(),
+            Network::Tensor(network) => network.config(),
+        }
     }
 
     /// Digest of everything in the folder that decides what the model says.
@@ -64,10 +96,13 @@ impl LanguageModel {
         &self.digest
     }
 
-    /// The network alone, for calls on token ids.
+    /// The network of [`Compute::Cpu`], for calls that only it has.
     #[must_use]
-    pub fn network(&self) -> &CpuModel {
-        &self.network
+    pub fn cpu(&self) -> Option<&CpuModel> {
+        match &self.network {
+            Network::Cpu(network) => Some(network),
+            Network::Tensor(_) => None,
+        }
     }
 
     /// Ids that end a text: those of `generation_config.json`, else of `config.json`.
@@ -112,7 +147,7 @@ impl LanguageModel {
     /// # Errors
     /// No tokens, too many of them, or one outside the vocabulary.
     pub fn logits(&self, ids: &[u32]) -> LmResult<Vec<f32>> {
-        Ok(self.network.forward_all(ids, 0..ids.len(), &[])?.logits)
+        Ok(self.forward(ids, 0..ids.len(), &[])?.logits)
     }
 
     /// Raw logits at some positions and the hidden states of some layers; see [`CpuModel::forward_all`].
@@ -120,7 +155,10 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::logits`], or an unknown layer.
     pub fn forward(&self, ids: &[u32], positions: Range<usize>, hidden: &[usize]) -> LmResult<Forward> {
-        self.network.forward_all(ids, positions, hidden)
+        match &self.network {
+            Network::Cpu(network) => network.forward_all(ids, positions, hidden),
+            Network::Tensor(network) => network.forward_all(ids, positions, hidden),
+        }
     }
 
     /// Raw logits `[tokens, vocab]` that predicted each token of a continuation of a prompt.
@@ -130,7 +168,7 @@ impl LanguageModel {
     pub fn continuation_logits(&self, prompt: &[u32], continuation: &[u32]) -> LmResult<Vec<f32>> {
         let Some((_, fed)) = continuation.split_last() else { return Ok(Vec::new()) };
         let ids = [prompt, fed].concat();
-        Ok(self.network.forward_all(&ids, prompt.len().saturating_sub(1)..ids.len(), &[])?.logits)
+        Ok(self.forward(&ids, prompt.len().saturating_sub(1)..ids.len(), &[])?.logits)
     }
 
     /// Natural log-probability of every token of every continuation of one prompt, which is computed once. Runs on the current
@@ -139,7 +177,10 @@ impl LanguageModel {
     /// # Errors
     /// As [`LanguageModel::logits`].
     pub fn score_continuations(&self, prompt: &[u32], continuations: &[&[u32]]) -> LmResult<Vec<Vec<f32>>> {
-        self.network.score_continuations(prompt, continuations)
+        match &self.network {
+            Network::Cpu(network) => network.score_continuations(prompt, continuations),
+            Network::Tensor(network) => network.score_continuations(prompt, continuations),
+        }
     }
 
     /// Generates all rows and gives each result, by its row's tag, to `finished` as the row ends: in no particular order, one
@@ -153,8 +194,29 @@ impl LanguageModel {
         rows: impl Iterator<Item = GenerationRow> + Send,
         finished: impl FnMut(u64, Result<Generated, RowFailure>) -> ControlFlow<()> + Send,
     ) -> LmResult<()> {
-        let decoders = (0..options.threads.max(1)).map(|_| CpuDecoder::new(&self.network)).collect();
-        generate::run(decoders, self.tokenizer.as_ref(), options, rows, finished)
+        let tokenizer = self.tokenizer.as_ref();
+        match &self.network {
+            Network::Cpu(network) => {
+                let decoders = (0..options.threads.max(1)).map(|_| CpuDecoder::new(network)).collect();
+                generate::run(decoders, tokenizer, options, rows, finished)
+            }
+            Network::Tensor(network) => {
+                let decoder = TensorDecoder::new(network, options.slots.max(1))?;
+                generate::run(vec![decoder], tokenizer, options, rows, finished)
+            }
+        }
+    }
+}
+
+impl Network {
+    fn load(config: ModelConfig, weights: &Weights, options: &LoadOptions) -> LmResult<Self> {
+        let context = options.context.unwrap_or(CONTEXT);
+        let (device, dtype) = match options.compute {
+            Compute::Cpu => return Ok(Self::Cpu(CpuModel::load(config, weights)?)),
+            Compute::CandleCpu => (Device::Cpu, DType::F32),
+            Compute::Cuda(ordinal) => (Device::new_cuda(ordinal)?, DType::BF16),
+        };
+        Ok(Self::Tensor(TensorModel::load(config, weights, device, dtype, context)?))
     }
 }
 

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 use lsn_lm::{
-    ChatTemplate, CpuModel, GenerationOptions, GenerationRow, LanguageModel, LmError, LoadOptions, Message,
+    ChatTemplate, Compute, CpuModel, GenerationOptions, GenerationRow, LanguageModel, LmError, LoadOptions, Message,
     ModelConfig, RowProcessor, Weights, kernel::Isa,
 };
 use safetensors::SafeTensors;
@@ -72,7 +72,10 @@ fn greedy(model: &LanguageModel, prompts: &[Vec<u32>], tokens: usize) -> Vec<Vec
 fn check_model(folder: &Path, case: &Value) -> usize {
     let name = case["name"].as_str().unwrap();
     let dir = folder.join(name);
-    let model = LanguageModel::load(&dir, &LoadOptions::default()).unwrap();
+    let load = |compute| {
+        LanguageModel::load(&dir, &LoadOptions { compute, context: Some(128), ..LoadOptions::default() }).unwrap()
+    };
+    let model = load(Compute::Cpu);
     let bytes = std::fs::read(dir.join("golden.safetensors")).unwrap();
     let golden = SafeTensors::deserialize(&bytes).unwrap();
     let tensor = golden.tensor("ids").unwrap();
@@ -84,13 +87,15 @@ fn check_model(folder: &Path, case: &Value) -> usize {
     let (shape, hidden) = floats(&golden, "hidden");
     let vocab = model.config().vocab_size;
     let layers: Vec<usize> = (0..shape[0]).collect();
-    for (index, ids) in sequences.chunks_exact(length).enumerate() {
-        let pass = model.forward(ids, 0..length, if index == 0 { &layers } else { &[] }).unwrap();
-        let expected = &logits[index * length * vocab..(index + 1) * length * vocab];
-        assert_close(&format!("{name}: logits of sequence {index}"), &pass.logits, expected);
-        for (layer, state) in pass.hidden.iter().enumerate() {
-            let expected = &hidden[layer * state.len()..(layer + 1) * state.len()];
-            assert_close(&format!("{name}: hidden state {layer}"), state, expected);
+    for model in [&model, &load(Compute::CandleCpu)] {
+        for (index, ids) in sequences.chunks_exact(length).enumerate() {
+            let pass = model.forward(ids, 0..length, if index == 0 { &layers } else { &[] }).unwrap();
+            let expected = &logits[index * length * vocab..(index + 1) * length * vocab];
+            assert_close(&format!("{name}: logits of sequence {index}"), &pass.logits, expected);
+            for (layer, state) in pass.hidden.iter().enumerate() {
+                let expected = &hidden[layer * state.len()..(layer + 1) * state.len()];
+                assert_close(&format!("{name}: hidden state {layer}"), state, expected);
+            }
         }
     }
     // Every instruction set gives the same bits.
@@ -106,8 +111,10 @@ fn check_model(folder: &Path, case: &Value) -> usize {
     }
     let expected: Vec<Vec<u32>> = case["greedy"].as_array().unwrap().iter().map(self::ids).collect();
     let prompts: Vec<Vec<u32>> = ids_of_prompts(case, &expected);
-    assert_eq!(greedy(&model, &prompts, 24), expected, "{name}: greedy continuations");
-    count + 1 + expected.len()
+    for compute in [Compute::Cpu, Compute::CandleCpu] {
+        assert_eq!(greedy(&load(compute), &prompts, 24), expected, "{name}: greedy continuations, {compute:?}");
+    }
+    2 * (count + 1 + expected.len())
 }
 
 fn ids_of_prompts(case: &Value, continued: &[Vec<u32>]) -> Vec<Vec<u32>> {

@@ -132,7 +132,7 @@ proptest! {
         let longer = model().logits(&[&row.prompt[..], ids, &[3]].concat()).unwrap();
         prop_assert_eq!(&longer[..whole.len()], &whole[..]);
         let replayed = std::sync::Mutex::new(Vec::new());
-        model().network().replay(&row.prompt, &[ids], |_, _, logits| replayed.lock().unwrap().extend_from_slice(logits)).unwrap();
+        model().cpu().unwrap().replay(&row.prompt, &[ids], |_, _, logits| replayed.lock().unwrap().extend_from_slice(logits)).unwrap();
         prop_assert_eq!(replayed.into_inner().unwrap(), continued);
     }
 }

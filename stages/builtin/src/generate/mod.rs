@@ -6,7 +6,7 @@ pub(crate) mod sampler;
 
 use driver::Job;
 use lsn_digest::Digest;
-use lsn_lm::{Day, HubOptions, LanguageModel, LmError, LoadOptions};
+use lsn_lm::{Compute, Day, HubOptions, LanguageModel, LmError, LoadOptions};
 use lsn_stage::{
     Determinism, FailureClass, ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
     dataset::{DataSetReader, DataSetWriter},
@@ -38,6 +38,17 @@ pub enum PromptForm {
     Plain,
 }
 
+/// What computes the model.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Device {
+    /// The processor, in f32.
+    #[default]
+    Cpu,
+    /// The task's first GPU, in bf16; needs a program built with the feature `cuda`.
+    Cuda,
+}
+
 /// What decides an answer besides prompt, sampler, seed and model.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -50,11 +61,16 @@ pub struct AnswerParams {
     pub prompt_form: PromptForm,
     /// The day (`YYYY-MM-DD`) that a chat template may print; without it the template uses its own default.
     pub date: Option<String>,
+    /// What computes the model.
+    pub device: Device,
+    /// Longest prompt and answer together on `cuda`, in tokens; the processor goes to the model's own limit.
+    pub context: usize,
 }
 
 impl Default for AnswerParams {
     fn default() -> Self {
-        Self { max_tokens: 256, stop: Vec::new(), prompt_form: PromptForm::Chat, date: None }
+        let (max_tokens, context) = (256, 2048);
+        Self { max_tokens, stop: Vec::new(), prompt_form: PromptForm::Chat, date: None, device: Device::Cpu, context }
     }
 }
 
@@ -72,6 +88,9 @@ impl AnswerParams {
         if self.max_tokens == 0 {
             issue("max_tokens", "must be at least 1");
         }
+        if self.context == 0 {
+            issue("context", "must be at least 1");
+        }
         if self.stop.iter().any(String::is_empty) {
             issue("stop", "an empty stop string would end every answer at once");
         }
@@ -83,8 +102,13 @@ impl AnswerParams {
 
     /// What enters ids and row keys.
     pub(crate) fn canonical(&self) -> Value {
-        let Self { max_tokens, stop, prompt_form, date } = self;
-        json!({"max_tokens": max_tokens, "stop": stop, "prompt_form": prompt_form, "date": date, "arithmetic": "f32"})
+        let Self { max_tokens, stop, prompt_form, date, device, context } = self;
+        let arithmetic = match device {
+            Device::Cpu => json!("f32"),
+            // The shapes of the batch decide how it rounds.
+            Device::Cuda => json!({"bf16": context}),
+        };
+        json!({"max_tokens": max_tokens, "stop": stop, "prompt_form": prompt_form, "date": date, "arithmetic": arithmetic})
     }
 }
 
@@ -102,6 +126,10 @@ pub struct GenerateParams {
     pub prompt_form: PromptForm,
     /// The day (`YYYY-MM-DD`) that a chat template may print; without it the template uses its own default.
     pub date: Option<String>,
+    /// What computes the model.
+    pub device: Device,
+    /// Longest prompt and answer together on `cuda`, in tokens (2048 if left out).
+    pub context: Option<usize>,
     /// Keep each token's log-probability under the distribution that it was drawn from.
     pub logprobs: bool,
     /// A model of the hub, in place of the input `model`.
@@ -110,11 +138,14 @@ pub struct GenerateParams {
 
 impl GenerateParams {
     fn answer(&self) -> AnswerParams {
+        let default = AnswerParams::default();
         AnswerParams {
-            max_tokens: self.max_tokens.unwrap_or(AnswerParams::default().max_tokens),
+            max_tokens: self.max_tokens.unwrap_or(default.max_tokens),
             stop: self.stop.clone(),
             prompt_form: self.prompt_form,
             date: self.date.clone(),
+            device: self.device,
+            context: self.context.unwrap_or(default.context),
         }
     }
 }
@@ -213,7 +244,13 @@ pub(crate) fn load_model(
         }
     };
     let day = answer.date.as_deref().and_then(Day::parse);
-    LanguageModel::load(&dir, &LoadOptions { day }).map_err(|error| model_error(&error))
+    let compute = match answer.device {
+        Device::Cpu => Compute::Cpu,
+        // Executors show a task its own GPUs only, and number them as the process sees them.
+        Device::Cuda => Compute::Cuda(ctx.gpus().first().map_or(0, |ordinal| *ordinal as usize)),
+    };
+    LanguageModel::load(&dir, &LoadOptions { compute, context: Some(answer.context), day })
+        .map_err(|error| model_error(&error))
 }
 
 /// A model error as a stage error: unreadable files may be the machine's fault, the rest is the model's or the caller's.

@@ -35,10 +35,10 @@ impl Decoder for CpuDecoder<'_> {
         &prefix.logits
     }
 
-    fn begin(&mut self, prefix: &Prefix, positions: usize) -> KvCache {
+    fn begin(&mut self, prefix: &Prefix, positions: usize) -> LmResult<KvCache> {
         let mut cache = self.spare.pop().unwrap_or_else(|| self.model.cache(0));
         cache.restart(prefix, positions);
-        cache
+        Ok(cache)
     }
 
     fn end(&mut self, row: KvCache) {
