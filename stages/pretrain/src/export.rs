@@ -1,0 +1,100 @@
+//! The trained model as a Hugging Face folder.
+
+use crate::{
+    PretrainError,
+    chat::{BOS, END, special_id},
+    model::Model,
+    tokenizer,
+};
+use half::bf16;
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::json;
+use std::{collections::HashMap, fs, ops::Range, path::Path};
+use tokenizers::Tokenizer;
+
+/// One tensor of the file: its name, where it lies in the flat parameters, and its shape.
+struct Entry {
+    name: String,
+    range: Range<usize>,
+    shape: Vec<usize>,
+}
+
+/// The tensors under the names of Hugging Face's Llama. Fused matrices are cut into their row blocks.
+fn entries(model: &Model) -> Vec<Entry> {
+    let (c, d) = (&model.config, model.config.hidden_size);
+    let mut entries = Vec::new();
+    let mut add = |name: String, range: Range<usize>, shape: Vec<usize>| entries.push(Entry { name, range, shape });
+    add("model.embed_tokens.weight".to_owned(), model.layout.embedding.clone(), vec![model.vocabulary, d]);
+    for (index, layer) in model.layout.layers.iter().enumerate() {
+        let mut blocks = |base: &Range<usize>, input: usize, parts: &[(&str, usize)]| {
+            let mut start = base.start;
+            for (name, out) in parts {
+                add(format!("model.layers.{index}.{name}.weight"), start..start + out * input, vec![*out, input]);
+                start += out * input;
+            }
+        };
+        let (q, kv, ff) = (c.query_width(), c.key_width(), c.intermediate_size);
+        blocks(&layer.qkv, d, &[("self_attn.q_proj", q), ("self_attn.k_proj", kv), ("self_attn.v_proj", kv)]);
+        blocks(&layer.out, q, &[("self_attn.o_proj", d)]);
+        blocks(&layer.gate_up, d, &[("mlp.gate_proj", ff), ("mlp.up_proj", ff)]);
+        blocks(&layer.down, ff, &[("mlp.down_proj", d)]);
+        add(format!("model.layers.{index}.input_layernorm.weight"), layer.attention_norm.clone(), vec![d]);
+        add(format!("model.layers.{index}.post_attention_layernorm.weight"), layer.mlp_norm.clone(), vec![d]);
+    }
+    add("model.norm.weight".to_owned(), model.layout.final_norm.clone(), vec![d]);
+    entries
+}
+
+/// Writes `config.json`, `generation_config.json`, `model.safetensors` (bf16) and the tokenizer's files.
+///
+/// # Errors
+/// The file system refuses, or the tokenizer lacks the special tokens.
+pub fn write(model: &Model, parameters: &[f32], tokenizer: &Tokenizer, directory: &Path) -> Result<(), PretrainError> {
+    fs::create_dir_all(directory).map_err(|e| PretrainError::io("create", directory, e))?;
+    let (bos, end) = (special_id(tokenizer, BOS)?, special_id(tokenizer, END)?);
+    let c = &model.config;
+    let config = json!({
+        "architectures": ["LlamaForCausalLM"],
+        "attention_bias": false,
+        "attention_dropout": 0.0,
+        "bos_token_id": bos,
+        "eos_token_id": end,
+        "pad_token_id": end,
+        "head_dim": c.head_dim,
+        "hidden_act": "silu",
+        "hidden_size": c.hidden_size,
+        "initializer_range": 0.02,
+        "intermediate_size": c.intermediate_size,
+        "max_position_embeddings": c.max_position_embeddings,
+        "mlp_bias": false,
+        "model_type": "llama",
+        "num_attention_heads": c.num_attention_heads,
+        "num_hidden_layers": c.num_hidden_layers,
+        "num_key_value_heads": c.num_key_value_heads,
+        "rms_norm_eps": c.rms_norm_eps,
+        "rope_scaling": null,
+        "rope_theta": c.rope_theta,
+        "tie_word_embeddings": true,
+        "torch_dtype": "bfloat16",
+        "use_cache": true,
+        "vocab_size": model.vocabulary,
+    });
+    let generation = json!({ "bos_token_id": bos, "eos_token_id": end, "pad_token_id": end, "do_sample": true });
+    for (name, value) in [("config.json", config), ("generation_config.json", generation)] {
+        let path = directory.join(name);
+        fs::write(&path, format!("{value:#}\n")).map_err(|e| PretrainError::io("write", &path, e))?;
+    }
+    tokenizer::write(tokenizer, directory, c.max_position_embeddings)?;
+
+    let path = directory.join("model.safetensors");
+    let failed = |message: String| PretrainError::Checkpoint { path: path.clone(), message };
+    let data: Vec<u8> = parameters.iter().flat_map(|&p| bf16::from_f32(p).to_le_bytes()).collect();
+    let views = entries(model)
+        .into_iter()
+        .map(|e| Ok((e.name, TensorView::new(Dtype::BF16, e.shape, &data[e.range.start * 2..e.range.end * 2])?)))
+        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+        .map_err(|e| failed(e.to_string()))?;
+    let metadata = Some(HashMap::from([("format".to_owned(), "pt".to_owned())]));
+    let content = safetensors::serialize(views, metadata).map_err(|e| failed(e.to_string()))?;
+    fs::write(&path, content).map_err(|e| PretrainError::io("write", &path, e))
+}
