@@ -1,13 +1,16 @@
 //! The built-in stage types: thin glue over the domain crates.
 
 mod command;
+mod corpus;
 mod evaluate;
 mod generate;
 #[cfg(test)]
 mod harness;
 mod heuristics;
+mod pretrain;
 mod prompts;
 mod score;
+mod tokenizer;
 mod train;
 mod verify;
 
@@ -18,11 +21,14 @@ use lsn_stage::Registry;
 pub fn registry() -> Registry {
     Registry::new()
         .with(command::Command)
+        .with(corpus::Corpus)
         .with(evaluate::Evaluate)
-        .with(heuristics::Heuristics)
-        .with(prompts::Prompts)
         .with(generate::Generate)
-        .with(verify::Verify)
+        .with(heuristics::Heuristics)
+        .with(pretrain::Pretrain)
+        .with(prompts::Prompts)
         .with(score::Score)
+        .with(tokenizer::Tokenizer)
         .with(train::Train)
+        .with(verify::Verify)
 }

@@ -67,7 +67,7 @@ fn part_of(rng: &mut ChaCha8Rng, whole: i64) -> i64 {
 const GAINS: &[(&str, &str)] =
     &[("buys", "buying"), ("finds", "finding"), ("gets", "getting"), ("picks up", "picking up")];
 const LOSSES: &[(&str, &str)] =
-    &[("gives away", "giving away"), ("loses", "losing"), ("sells", "selling"), ("breaks", "breaking")];
+    &[("gives away", "giving away"), ("loses", "losing"), ("sells", "selling"), ("uses", "using")];
 
 fn gain(rng: &mut ChaCha8Rng) -> Problem {
     let (p, a, b) = (Person::draw(rng), amount(rng), change(rng));

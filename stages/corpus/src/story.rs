@@ -118,7 +118,7 @@ const GOALS: &[(&str, [&str; 3])] = &[
     ("meet the moon", ["met the moon in a quiet lake", "talked with the moon all night", "saw the moon smile"]),
 ];
 
-const WEATHER: &[&str] = &["sunny", "rainy", "cold", "warm", "windy", "misty", "bright", "grey"];
+const WEATHER: &[&str] = &["rainy", "cold", "warm", "windy", "misty", "quiet", "clear", "stormy"];
 const TIMES: &[&str] = &["morning", "day", "evening", "afternoon", "night"];
 
 const OBSTACLES: &[&str] = &[

@@ -13,8 +13,14 @@ pub(crate) const OBJECTS: &[&str] = &[
 ];
 
 /// What holds objects, in the plural and in the singular.
-pub(crate) const CONTAINERS: &[(&str, &str)] =
-    &[("boxes", "box"), ("bags", "bag"), ("baskets", "basket"), ("jars", "jar"), ("bowls", "bowl"), ("rows", "row")];
+pub(crate) const CONTAINERS: &[(&str, &str)] = &[
+    ("boxes", "box"),
+    ("bags", "bag"),
+    ("baskets", "basket"),
+    ("jars", "jar"),
+    ("bowls", "bowl"),
+    ("drawers", "drawer"),
+];
 
 /// What a shop sells: singular and plural.
 pub(crate) const GOODS: &[(&str, &str)] = &[

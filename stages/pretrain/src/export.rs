@@ -1,5 +1,6 @@
-//! The trained model as a Hugging Face folder.
+//! The trained model as a Hugging Face folder, and back.
 
+use crate::config::ModelConfig;
 use crate::{
     PretrainError,
     chat::{BOS, END, special_id},
@@ -7,7 +8,11 @@ use crate::{
     tokenizer,
 };
 use half::bf16;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::{
+    SafeTensors,
+    tensor::{Dtype, TensorView},
+};
+use serde::Deserialize;
 use serde_json::json;
 use std::{collections::HashMap, fs, ops::Range, path::Path};
 use tokenizers::Tokenizer;
@@ -97,4 +102,57 @@ pub fn write(model: &Model, parameters: &[f32], tokenizer: &Tokenizer, directory
     let metadata = Some(HashMap::from([("format".to_owned(), "pt".to_owned())]));
     let content = safetensors::serialize(views, metadata).map_err(|e| failed(e.to_string()))?;
     fs::write(&path, content).map_err(|e| PretrainError::io("write", &path, e))
+}
+
+/// The fields of `config.json` that a model of [`write`] is known by.
+#[derive(Deserialize)]
+struct WrittenConfig {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    num_key_value_heads: usize,
+    head_dim: usize,
+    rope_theta: f64,
+    rms_norm_eps: f64,
+    max_position_embeddings: usize,
+}
+
+/// Reads a folder that [`write`] has written: the model and its parameters, rounded to bf16 as they are in the file.
+///
+/// # Errors
+/// A file is missing or damaged, or a tensor is missing or of another shape.
+pub fn read(directory: &Path) -> Result<(Model, Vec<f32>), PretrainError> {
+    let path = directory.join("config.json");
+    let text = fs::read_to_string(&path).map_err(|e| PretrainError::io("read", &path, e))?;
+    let c: WrittenConfig = serde_json::from_str(&text)
+        .map_err(|e| PretrainError::Checkpoint { path: path.clone(), message: e.to_string() })?;
+    let config = ModelConfig {
+        hidden_size: c.hidden_size,
+        intermediate_size: c.intermediate_size,
+        num_hidden_layers: c.num_hidden_layers,
+        num_attention_heads: c.num_attention_heads,
+        num_key_value_heads: c.num_key_value_heads,
+        head_dim: c.head_dim,
+        rope_theta: c.rope_theta,
+        rms_norm_eps: c.rms_norm_eps,
+        max_position_embeddings: c.max_position_embeddings,
+    };
+    let model = Model::new(config, c.vocab_size);
+    let path = directory.join("model.safetensors");
+    let content = fs::read(&path).map_err(|e| PretrainError::io("read", &path, e))?;
+    let failed = |message: String| PretrainError::Checkpoint { path: path.clone(), message };
+    let tensors = SafeTensors::deserialize(&content).map_err(|e| failed(e.to_string()))?;
+    let mut parameters = vec![0.0; model.layout.len];
+    for entry in entries(&model) {
+        let tensor = tensors.tensor(&entry.name).map_err(|e| failed(format!("{}: {e}", entry.name)))?;
+        if tensor.dtype() != Dtype::BF16 || tensor.shape() != entry.shape {
+            let (dtype, shape) = (tensor.dtype(), tensor.shape());
+            return Err(failed(format!("{} is {dtype:?} {shape:?}, expected BF16 {:?}", entry.name, entry.shape)));
+        }
+        let values = tensor.data().chunks_exact(2).map(|b| bf16::from_le_bytes([b[0], b[1]]).to_f32());
+        parameters[entry.range].iter_mut().zip(values).for_each(|(p, v)| *p = v);
+    }
+    Ok((model, parameters))
 }

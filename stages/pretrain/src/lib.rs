@@ -10,6 +10,7 @@ pub mod data;
 pub mod decode;
 mod error;
 pub mod export;
+pub mod grow;
 mod kernels;
 pub mod measure;
 pub mod model;
@@ -19,4 +20,4 @@ mod train;
 mod vector;
 
 pub use error::PretrainError;
-pub use train::{LossRecord, Sets, TrainConfig, Trained, evaluate, initial_parameters, train};
+pub use train::{Job, LossRecord, Sets, TrainConfig, Trained, evaluate, initial_parameters, train};

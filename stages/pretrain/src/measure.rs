@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 /// Accuracy on held-out word problems at one temperature.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Accuracy {
-    pub temperature: f32,
+    pub temperature: f64,
     pub problems: usize,
     pub correct: usize,
     /// `correct / problems`
@@ -28,7 +28,7 @@ pub fn replies(
     parameters: &[f32],
     tokenizer: &Tokenizer,
     chats: &[Chat],
-    temperature: f32,
+    temperature: f64,
     seed: u64,
 ) -> Result<Vec<String>, PretrainError> {
     let failed = |error: tokenizers::Error| PretrainError::Tokenizer(error.to_string());
@@ -37,7 +37,7 @@ pub fn replies(
         .iter()
         .map(|chat| Ok(tokenizer.encode_fast(chat.render_prompt(), false).map_err(failed)?.get_ids().to_vec()))
         .collect::<Result<Vec<_>, PretrainError>>()?;
-    let options = DecodeOptions { temperature, max_tokens: 160, stop, seed };
+    let options = DecodeOptions { temperature: temperature as f32, max_tokens: 160, stop, seed };
     generate(model, parameters, &prompts, options)
         .iter()
         .map(|tokens| tokenizer.decode(tokens, false).map_err(failed))
@@ -59,7 +59,7 @@ pub fn accuracy(
     parameters: &[f32],
     tokenizer: &Tokenizer,
     chats: &[Chat],
-    temperature: f32,
+    temperature: f64,
     seed: u64,
 ) -> Result<Accuracy, PretrainError> {
     let chats: Vec<Chat> = chats.iter().filter(|c| final_answer(&c.reply).is_some()).cloned().collect();

@@ -34,7 +34,7 @@ pub struct TrainConfig {
     /// Tokens per shard, at most.
     pub shard_tokens: usize,
     /// Loss weight of the prompt's tokens; the reply's is 1.
-    pub prompt_weight: f32,
+    pub prompt_weight: f64,
     /// Steps between two entries of the loss curve.
     pub log_every: u64,
     /// Steps between two measurements of the held-out loss.
@@ -177,39 +177,53 @@ impl Sets<'_> {
     }
 }
 
-/// Trains a model from scratch, or goes on from the checkpoint in `directory` if it has the same `identity` (which must name the
-/// configuration and all inputs). After each step `watch` is told the state's step and the last log entry; when it breaks, a checkpoint is
+/// Everything about a run but its configuration.
+pub struct Job<'a> {
+    /// Number of tokens of the tokenizer.
+    pub vocabulary: usize,
+    pub sets: Sets<'a>,
+    /// Weights to start from, of the layout of the configured model; drawn from the seed where there are none.
+    pub initial: Option<Vec<f32>>,
+    /// Where checkpoints are kept.
+    pub directory: &'a Path,
+    /// Names the configuration and all inputs: a checkpoint of another identity is not gone on from.
+    pub identity: &'a str,
+    pub threads: usize,
+}
+
+/// Trains a model, or goes on from the job's checkpoint. After each step `watch` is told the state's step and the last log entry; when it breaks, a checkpoint is
 /// written and [`PretrainError::Interrupted`] returned. A run that was killed and resumed ends in the same bits.
 ///
 /// # Errors
 /// Bad configuration or data, a diverging loss, or a checkpoint that cannot be written or read.
 pub fn train(
     config: &TrainConfig,
-    vocabulary: usize,
-    sets: Sets<'_>,
-    directory: &Path,
-    identity: &str,
-    threads: usize,
+    job: Job<'_>,
     watch: &mut dyn FnMut(u64, Option<&LossRecord>) -> ControlFlow<()>,
 ) -> Result<Trained, PretrainError> {
+    let Job { vocabulary, sets, initial, directory, identity, threads } = job;
     if let Some(issue) = config.issue() {
         return Err(PretrainError::Config(issue));
     }
     sets.check(config)?;
     let model = Model::new(config.model.clone(), vocabulary);
+    if let Some(len) = initial.as_ref().map(Vec::len).filter(|&len| len != model.layout.len) {
+        let message = format!("{len} initial weights do not fit a model of {}", model.layout.len);
+        return Err(PretrainError::Config(message));
+    }
     let mut state = match checkpoint::load(directory, identity)? {
         Some(state) if state.parameters.len() == model.layout.len => state,
         _ => RunState {
             step: 0,
             cursor: Cursor::default(),
-            parameters: initial_parameters(&model, config.seed),
+            parameters: initial.unwrap_or_else(|| initial_parameters(&model, config.seed)),
             moments: Moments::zeros(model.layout.len),
             tokens: 0,
             log: Vec::new(),
         },
     };
     let heldout = &sets.heldout[..sets.heldout.len().min(config.eval_documents)];
-    let mut stream = ShardStream::new(sets.train, config.seed, config.prompt_weight, state.cursor);
+    let mut stream = ShardStream::new(sets.train, config.seed, config.prompt_weight as f32, state.cursor);
     let mut gradients = vec![vec![0.0_f32; model.layout.len]; config.shards];
     let workers = threads.clamp(1, config.shards);
     let mut workspaces: Vec<Workspace> = (0..workers).map(|_| Workspace::default()).collect();
