@@ -176,6 +176,12 @@ pub struct BlobWriter<'a> {
 }
 
 impl BlobWriter<'_> {
+    /// Digest of the bytes written so far.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.writer.result().0
+    }
+
     /// Makes the bytes durable and names them; returns digest and number of bytes.
     ///
     /// # Errors

@@ -26,7 +26,9 @@ mod reflink;
 mod rows;
 mod stat_cache;
 mod store;
+mod tier;
 mod walk;
+mod write_behind;
 
 pub use action::{ActionRecord, ParseRecordError, Provenance, RECORD_VERSION, TaskKey};
 pub use artifact::{Artifact, Directory, Entry, FileEntry};
@@ -46,3 +48,5 @@ pub use records::{Lookup, MissReason, Published};
 pub use rows::{Compaction, RowStore, Rows};
 pub use stat_cache::{PathDigest, Stamp};
 pub use store::{OpenMode, STORE_VERSION, Store};
+pub use tier::{Tier, TierError, TierResult};
+pub use write_behind::{Watch, WriteBehind};

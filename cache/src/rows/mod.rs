@@ -86,6 +86,16 @@ impl RowStore {
         self.segments_with(namespace, &[writer::SEALED])
     }
 
+    /// Where a sealed segment of that name lies, if it is such a name.
+    pub(crate) fn sealed_path(&self, namespace: &str, segment: &str) -> StoreResult<PathBuf> {
+        let stem = segment.strip_suffix(".rows").unwrap_or_default();
+        if !stem.is_empty() && stem.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+            Ok(self.directory(namespace)?.join(segment))
+        } else {
+            Err(StoreError::BadName { what: "row segment", name: segment.to_owned() })
+        }
+    }
+
     fn segments_with(&self, namespace: &str, extensions: &[&str]) -> StoreResult<Vec<PathBuf>> {
         let paths = list(&self.directory(namespace)?)?.into_iter().map(|entry| entry.path());
         let wanted = |path: &PathBuf| path.extension().is_some_and(|found| extensions.iter().any(|e| found == *e));

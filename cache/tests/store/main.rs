@@ -11,3 +11,4 @@ mod index;
 mod processes;
 mod records;
 mod rows;
+mod tiers;
