@@ -46,7 +46,7 @@ pub use materialize::Access;
 pub use pin::Pin;
 pub use records::{Lookup, MissReason, Published};
 pub use rows::{Compaction, RowStore, Rows};
-pub use stat_cache::{PathDigest, Stamp};
+pub use stat_cache::{PathDigest, Stamp, digest_path};
 pub use store::{OpenMode, STORE_VERSION, Store};
 pub use tier::{Tier, TierError, TierResult};
 pub use write_behind::{Watch, WriteBehind};

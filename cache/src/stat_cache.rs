@@ -120,7 +120,7 @@ pub(crate) fn file_time_now() -> i128 {
 }
 
 /// Digest of a file or directory, reading only files that the index does not know in their present state.
-pub(crate) fn digest_path(index: &dyn Index, path: &Path) -> StoreResult<PathDigest> {
+pub fn digest_path(index: &dyn Index, path: &Path) -> StoreResult<PathDigest> {
     let found = walk(path)?;
     let stamp = Stamp::of_found(&found);
     let files: Vec<_> = found.iter().filter(|found| !found.is_dir()).collect();

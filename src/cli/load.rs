@@ -3,7 +3,7 @@
 use super::{CliError, CliResult, ErrorKind, OverrideArgs, Style, style};
 use crate::{
     home::Home,
-    manifest::{self, Overrides, Pipeline, TaskIndex},
+    manifest::{self, Pipeline, TaskIndex},
     plan::{PlanError, TargetError, find_targets},
     run::{OpenError, OpenOptions, RunError},
 };
@@ -34,13 +34,7 @@ pub struct Loaded {
 /// Everything that is wrong with it.
 pub fn load(path: &Path, overrides: &OverrideArgs) -> CliResult<Loaded> {
     let registry = lsn_stages::registry();
-    let overrides = Overrides {
-        set: overrides.set.clone(),
-        params_files: overrides.params.clone(),
-        profile: overrides.profile.clone(),
-        ..Overrides::from_environment()
-    };
-    let (pipeline, warnings) = manifest::load(path, &overrides, &registry).map_err(|errors| {
+    let (pipeline, warnings) = manifest::load(path, &overrides.overrides(), &registry).map_err(|errors| {
         let mut error = CliError::usage(errors.to_string());
         error.text = manifest::render(&errors.problems, style::width(), style::is_on());
         error

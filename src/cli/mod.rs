@@ -1,10 +1,15 @@
 //! The command line: one file per command; data on stdout, everything else on stderr.
 
 mod cache;
+mod completions;
 mod diff;
+mod doctor;
 mod error;
 mod exec;
+mod graph;
 mod guardian;
+mod heuristics;
+mod init;
 mod load;
 mod logs;
 mod past;
@@ -12,9 +17,12 @@ mod pipeline;
 mod plan;
 mod run;
 mod runs;
+mod schema;
 mod show;
+mod stage;
 mod status;
 mod style;
+mod validate;
 mod why;
 
 pub use error::{CliError, CliResult, ErrorKind};
@@ -68,6 +76,10 @@ pub enum Command {
     Plan(plan::Args),
     /// Say why a task will run, or what decides its result
     Why(why::Args),
+    /// Say everything that is wrong with manifests
+    Validate(validate::Args),
+    /// Draw a pipeline
+    Graph(graph::Args),
     /// Show how a run stands, task by task
     Status(status::Args),
     /// Print what tasks said
@@ -80,6 +92,18 @@ pub enum Command {
     Show(show::Args),
     /// Look after the store
     Cache(cache::Args),
+    /// List and describe stage types, or run a stage by hand
+    Stage(stage::Args),
+    /// List, describe and expand heuristics, or apply one to logits
+    Heuristics(heuristics::Args),
+    /// Write a small pipeline that works at once
+    Init(init::Args),
+    /// Look whether this machine and this project are in order
+    Doctor(doctor::Args),
+    /// Print the JSON Schema of manifests
+    Schema(schema::Args),
+    /// Print a shell's completion script
+    Completions(completions::Args),
     #[command(hide = true)]
     Exec(exec::Args),
     #[command(hide = true)]
@@ -92,6 +116,14 @@ impl Command {
             Self::Run(args) => run::execute(&args, global),
             Self::Plan(args) => plan::execute(&args, global),
             Self::Why(args) => why::execute(&args, global),
+            Self::Validate(args) => validate::execute(&args, global),
+            Self::Graph(args) => graph::execute(&args, global),
+            Self::Stage(args) => stage::execute(&args, global),
+            Self::Heuristics(args) => heuristics::execute(&args, global),
+            Self::Init(args) => init::execute(&args, global),
+            Self::Doctor(args) => doctor::execute(&args, global),
+            Self::Schema(args) => schema::execute(&args, global),
+            Self::Completions(args) => completions::execute(&args, global),
             Self::Status(args) => status::execute(&args, global),
             Self::Logs(args) => logs::execute(&args, global),
             Self::Runs(args) => runs::execute(&args, global),

@@ -1,6 +1,7 @@
 //! Arguments that name a pipeline and change its parameters; shared by all commands that read a manifest.
 
 use super::{CliError, CliResult};
+use crate::manifest::Overrides;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +17,30 @@ pub struct OverrideArgs {
     /// Use a profile of the manifest
     #[arg(long, value_name = "NAME", env = "LSN_PROFILE")]
     pub profile: Option<String>,
+}
+
+impl OverrideArgs {
+    /// The changes, with the environment of this process.
+    #[must_use]
+    pub fn overrides(&self) -> Overrides {
+        Overrides {
+            set: self.set.clone(),
+            params_files: self.params.clone(),
+            profile: self.profile.clone(),
+            ..Overrides::from_environment()
+        }
+    }
+}
+
+/// The halves of `key=value`.
+///
+/// # Errors
+/// There is no `=`, or nothing before it.
+pub fn split_pair<'a>(word: &'a str, option: &str) -> CliResult<(&'a str, &'a str)> {
+    match word.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key, value)),
+        _ => Err(CliError::usage(format!("`{option} {word}`: expected `{option} KEY=VALUE`"))),
+    }
 }
 
 /// A manifest and the changes to it.

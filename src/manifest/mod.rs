@@ -34,6 +34,25 @@ pub use units::{ByteSize, TimeSpan};
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+/// Reads a YAML value as a manifest would, without its expressions.
+///
+/// # Errors
+/// It is not YAML; the message says why.
+pub fn parse_value(text: &str) -> Result<serde_json::Value, String> {
+    let mut sources = source::Sources::default();
+    let mut findings = problem::Findings::default();
+    if text.trim().is_empty() {
+        return Ok(serde_json::Value::Null);
+    }
+    let id = sources.add("value", "", text.to_owned());
+    let node = tree::parse(id, &sources, &mut findings);
+    match (node, findings.into_findings().into_iter().next()) {
+        (Some(node), None) => Ok(node.to_value()),
+        (_, Some(finding)) => Err(finding.message),
+        (None, None) => Err("there is no value".to_owned()),
+    }
+}
+
 /// What the command line changes about a manifest.
 #[derive(Debug, Clone, Default)]
 pub struct Overrides {

@@ -19,6 +19,7 @@
 
 mod catalogue;
 mod config;
+mod describe;
 mod distribution;
 mod error;
 mod greedy;
@@ -34,6 +35,7 @@ mod typical;
 
 pub use catalogue::{build_processor, processor_names};
 pub use config::{HeuristicsFile, PipelineConfig, ProcessorConfig};
+pub use describe::{ParamInfo, ProcessorInfo, describe_processor};
 pub use error::{ConfigError, RowError};
 pub use greedy::Greedy;
 pub use grid::{Duplicates, Family, Grid, GridFilter, Setting};

@@ -1,0 +1,273 @@
+//! `lsn heuristics`: the logits processors by hand, so that anybody can compare them with another implementation.
+
+use super::{CliError, CliResult, Global, Status, Style};
+use clap::{Subcommand, ValueEnum};
+use lsn_heuristics::{
+    ConfigError, Grid, HeuristicsFile, History, PipelineConfig, Scratch, describe_processor, processor_names,
+};
+use rayon::prelude::*;
+use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use serde_json::{Value, json};
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
+
+/// Arguments of `lsn heuristics`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// List the processors
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show a processor's parameters
+    Describe {
+        #[arg(value_name = "PROCESSOR")]
+        name: String,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Write out all pipelines of a grid file
+    Expand {
+        #[arg(value_name = "GRID")]
+        grid: PathBuf,
+        /// As JSON instead of YAML
+        #[arg(long)]
+        json: bool,
+    },
+    /// Apply a pipeline to rows of logits
+    Apply(ApplyArgs),
+}
+
+#[derive(Debug, clap::Args)]
+struct ApplyArgs {
+    /// A heuristics file
+    #[arg(short, long, value_name = "FILE")]
+    pipeline: PathBuf,
+    /// Which of its pipelines; may be left out where there is only one
+    #[arg(short, long, value_name = "NAME")]
+    name: Option<String>,
+    /// A safetensors file: `logits`, f32 [B, V]; optionally `history`, i64 or i32 [B, T], padded with -1
+    #[arg(short, long, value_name = "FILE")]
+    logits: PathBuf,
+    /// Where to write `logits`, f32 [B, V], as the pipeline leaves them
+    #[arg(short, long, value_name = "FILE")]
+    out: PathBuf,
+    /// Seed of stateful processors; row i uses seed + i
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// How many tokens at the start of each history are the prompt
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    prompt_len: usize,
+    /// What to do with rows that hold NaN, +inf or no finite logit
+    #[arg(long, value_name = "WHAT", default_value = "fail")]
+    bad_rows: BadRows,
+    /// Report as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BadRows {
+    Fail,
+    /// Leave them as they are
+    Keep,
+}
+
+pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
+    match &args.action {
+        Action::List { json } => list(*json),
+        Action::Describe { name, json } => describe(name, *json),
+        Action::Expand { grid, json } => expand(grid, *json),
+        Action::Apply(args) => apply(args),
+    }
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::usage(error.to_string())
+    }
+}
+
+fn read(path: &Path) -> CliResult<Vec<u8>> {
+    fs::read(path).map_err(|error| CliError::usage(format!("cannot read `{}`: {error}", path.display())))
+}
+
+fn read_text(path: &Path) -> CliResult<String> {
+    String::from_utf8(read(path)?).map_err(|_| CliError::usage(format!("`{}` is not UTF-8 text", path.display())))
+}
+
+fn in_file(path: &Path) -> impl Fn(ConfigError) -> CliError {
+    move |error| CliError::usage(format!("`{}`: {error}", path.display()))
+}
+
+fn list(json: bool) -> CliResult<Status> {
+    let all: Vec<_> = processor_names().filter_map(describe_processor).collect();
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        let width = all.iter().map(|known| known.name.len()).max().unwrap_or(0);
+        for known in all {
+            writeln!(out, "{}  {}", Style::strong(format!("{:width$}", known.name)), known.about)?;
+        }
+    }
+    Ok(Status::Done)
+}
+
+fn describe(name: &str, json: bool) -> CliResult<Status> {
+    let Some(known) = describe_processor(name) else {
+        let error = CliError::usage(format!("unknown processor `{name}`"));
+        return Err(match crate::manifest::nearest(name, processor_names()) {
+            Some(near) => error.hint(format!("did you mean `{near}`?")),
+            None => error.hint("`lsn heuristics list` shows all"),
+        });
+    };
+    let mut out = io::stdout().lock();
+    if json {
+        serde_json::to_writer_pretty(&mut out, &known).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return Ok(Status::Done);
+    }
+    writeln!(out, "{}: {}\n\n{}", Style::strong(known.name), known.about, Style::strong("parameters"))?;
+    if known.params.is_empty() {
+        writeln!(out, "  none")?;
+    }
+    for param in known.params {
+        let need = param.default.map_or_else(|| "required".to_owned(), |default| format!("default {default}"));
+        writeln!(out, "  {}: {}, {need}", Style::strong(param.name), param.expected)?;
+    }
+    Ok(Status::Done)
+}
+
+fn expand(path: &Path, json: bool) -> CliResult<Status> {
+    let grid = Grid::from_yaml(&read_text(path)?).map_err(in_file(path))?;
+    let file = grid.expand(&[]).map_err(in_file(path))?;
+    let text =
+        if json { serde_json::to_string_pretty(&file).map_err(io::Error::from)? + "\n" } else { file.to_yaml()? };
+    io::stdout().lock().write_all(text.as_bytes())?;
+    eprintln!("{} pipelines", file.sampling_pipelines.len());
+    Ok(Status::Done)
+}
+
+fn chosen(path: &Path, name: Option<&str>) -> CliResult<PipelineConfig> {
+    let file = HeuristicsFile::from_yaml(&read_text(path)?).map_err(in_file(path))?;
+    let names = || file.sampling_pipelines.iter().map(|pipeline| pipeline.name.as_str());
+    match (name, file.sampling_pipelines.as_slice()) {
+        (None, [only]) => Ok(only.clone()),
+        (None, many) => Err(CliError::usage(format!("`{}` has {} pipelines", path.display(), many.len()))
+            .hint("choose one with `--name`")),
+        (Some(name), all) => all.iter().find(|pipeline| pipeline.name == name).cloned().ok_or_else(|| {
+            let error = CliError::usage(format!("`{}` has no pipeline `{name}`", path.display()));
+            match crate::manifest::nearest(name, names()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error,
+            }
+        }),
+    }
+}
+
+/// Rows of a matrix.
+struct Rows<T> {
+    data: Vec<T>,
+    width: usize,
+}
+
+fn apply(args: &ApplyArgs) -> CliResult<Status> {
+    let config = chosen(&args.pipeline, args.name.as_deref())?;
+    let pipeline = config.build()?;
+    let bytes = read(&args.logits)?;
+    let broken = |message: String| CliError::usage(format!("`{}`: {message}", args.logits.display()));
+    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
+    let mut logits = logits(&tensors).map_err(broken)?;
+    let count = logits.data.len() / logits.width;
+    let history = history(&tensors, count).map_err(broken)?;
+    let failed: Vec<(usize, String)> = logits
+        .data
+        .par_chunks_mut(logits.width)
+        .enumerate()
+        .map_init(Scratch::default, |scratch, (at, row)| {
+            let tokens = history.as_ref().map_or(&[][..], |history| history[at].as_slice());
+            let past = History { tokens, prompt_len: args.prompt_len.min(tokens.len()) };
+            let before = row.to_vec();
+            let done = pipeline.process(row, past, &mut pipeline.start(args.seed.wrapping_add(at as u64)), scratch);
+            done.err().map(|error| {
+                row.copy_from_slice(&before);
+                (at, error.to_string())
+            })
+        })
+        .flatten()
+        .collect();
+    if let (Some((at, error)), BadRows::Fail) = (failed.first(), args.bad_rows) {
+        return Err(CliError::failed(format!("row {at} of `{}`: {error}", args.logits.display()))
+            .hint("`--bad-rows keep` leaves such rows as they are"));
+    }
+    let data: Vec<u8> = logits.data.iter().flat_map(|logit| logit.to_le_bytes()).collect();
+    let view = TensorView::new(Dtype::F32, vec![count, logits.width], &data)
+        .map_err(|error| CliError::failed(error.to_string()))?;
+    safetensors::serialize_to_file([("logits", view)], None, &args.out)
+        .map_err(|error| CliError::failed(format!("cannot write `{}`: {error}", args.out.display())))?;
+    let left = logits.data.iter().filter(|logit| logit.is_finite()).count();
+    let mut out = io::stdout().lock();
+    if args.json {
+        let bad: Vec<Value> = failed.iter().map(|(row, error)| json!({"row": row, "error": error})).collect();
+        let report = json!({
+            "pipeline": config.name, "processors": pipeline.canonical(), "rows": count, "vocabulary": logits.width,
+            "candidates": left, "bad_rows": bad, "out": args.out,
+        });
+        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+    } else {
+        let mean = left as f64 / count.max(1) as f64;
+        writeln!(out, "{count} rows of {}, {mean:.1} candidates left per row: {}", logits.width, args.out.display())?;
+        if !failed.is_empty() {
+            eprintln!("{} {} rows kept as they were", Style::warning("warning:"), failed.len());
+        }
+    }
+    Ok(Status::Done)
+}
+
+fn logits(tensors: &SafeTensors<'_>) -> Result<Rows<f32>, String> {
+    let view = tensors.tensor("logits").map_err(|_| "no tensor `logits`".to_owned())?;
+    let (Dtype::F32, [rows, width]) = (view.dtype(), view.shape()) else {
+        return Err(format!("`logits` is {:?} {:?}, expected f32 [B, V]", view.dtype(), view.shape()));
+    };
+    if *rows == 0 || *width == 0 {
+        return Err("`logits` is empty".to_owned());
+    }
+    let data = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+    Ok(Rows { data, width: *width })
+}
+
+/// Token histories without their padding.
+fn history(tensors: &SafeTensors<'_>, count: usize) -> Result<Option<Vec<Vec<u32>>>, String> {
+    let Ok(view) = tensors.tensor("history") else { return Ok(None) };
+    let [rows, width] = view.shape() else { return Err(format!("`history` is {:?}, expected [B, T]", view.shape())) };
+    if *rows != count {
+        return Err(format!("`history` has {rows} rows, `logits` {count}"));
+    }
+    let ids: Vec<i64> = match view.dtype() {
+        Dtype::I64 => view.data().as_chunks().0.iter().map(|bytes| i64::from_le_bytes(*bytes)).collect(),
+        Dtype::I32 => view.data().as_chunks().0.iter().map(|bytes| i64::from(i32::from_le_bytes(*bytes))).collect(),
+        other => return Err(format!("`history` is {other:?}, expected i64 or i32")),
+    };
+    let row = |at: usize| {
+        let ids = &ids[at * width..(at + 1) * width];
+        ids.iter()
+            .filter(|id| **id != -1)
+            .map(|id| u32::try_from(*id).map_err(|_| format!("`history` row {at} holds {id}, which is no token")))
+            .collect::<Result<Vec<u32>, String>>()
+    };
+    (0..count).map(row).collect::<Result<_, _>>().map(Some)
+}

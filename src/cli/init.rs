@@ -1,0 +1,97 @@
+//! `lsn init`: a small pipeline that works at once.
+
+use super::{CliError, CliResult, Global, Status, Style};
+use serde_json::json;
+use std::{
+    fs,
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+
+const PIPELINE: &str = include_str!("init/words.yaml");
+const FABLE: &str = include_str!("init/fable.txt");
+const RIDDLE: &str = include_str!("init/riddle.txt");
+
+/// What git shall not see.
+const IGNORED: [&str; 2] = [".lsn/", "results/"];
+
+/// Arguments of `lsn init`.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The project directory; made where it does not exist
+    #[arg(value_name = "DIR", default_value = ".")]
+    directory: PathBuf,
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
+    let files = [("pipelines/words.yaml", PIPELINE), ("data/fable.txt", FABLE), ("data/riddle.txt", RIDDLE)];
+    if let Some((name, _)) = files.iter().find(|(name, _)| args.directory.join(name).exists()) {
+        let path = args.directory.join(name);
+        return Err(CliError::usage(format!(
+            "`{}` is there already, and `lsn init` overwrites nothing",
+            path.display()
+        ))
+        .hint("start in another directory: `lsn init DIR`"));
+    }
+    for (name, text) in files {
+        let path = args.directory.join(name);
+        write_new(&path, text).map_err(|error| failed(&path, &error))?;
+    }
+    let ignore = args.directory.join(".gitignore");
+    let added = ignore_results(&ignore).map_err(|error| failed(&ignore, &error))?;
+
+    let mut out = io::stdout().lock();
+    let manifest = args.directory.join("pipelines/words.yaml");
+    if args.json {
+        let written: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+        let report = json!({"directory": args.directory, "files": written, "ignored": added});
+        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return Ok(Status::Done);
+    }
+    for (name, _) in files {
+        writeln!(out, "wrote {}", args.directory.join(name).display())?;
+    }
+    if !added.is_empty() {
+        writeln!(out, "added {} to {}", added.join(" and "), ignore.display())?;
+    }
+    let command =
+        if args.directory == Path::new(".") { "lsn run".to_owned() } else { format!("lsn run {}", manifest.display()) };
+    writeln!(out, "now try: {}", Style::strong(command))?;
+    Ok(Status::Done)
+}
+
+fn failed(path: &Path, error: &io::Error) -> CliError {
+    CliError::failed(format!("cannot write `{}`: {error}", path.display()))
+}
+
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::File::create_new(path)?.write_all(text.as_bytes())
+}
+
+/// Adds the lines that are missing; what is there stays as it is.
+fn ignore_results(path: &Path) -> io::Result<Vec<&'static str>> {
+    let old = match fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+        Err(error) => return Err(error),
+    };
+    let there = |line: &&str| old.lines().any(|known| known.trim().trim_start_matches('/') == *line);
+    let added: Vec<&str> = IGNORED.into_iter().filter(|line| !there(line)).collect();
+    if !added.is_empty() {
+        let mut text = old;
+        if !text.is_empty() && !text.ends_with('\n') {
+            text.push('\n');
+        }
+        text.push_str(&added.join("\n"));
+        text.push('\n');
+        fs::write(path, text)?;
+    }
+    Ok(added)
+}
