@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-/// The stage type whose `run` parameter is a command line.
+/// The stage type whose `run` parameter is a command line and that takes any input.
 const COMMAND: &str = "command";
 
 /// The keys of a stage that its instances may set differently.
@@ -341,7 +341,8 @@ impl<'a> Expander<'a> {
             }
         };
         let ports = || {
-            let inputs = if stage_type.command(&normal)?.is_some() { None } else { Some(stage_type.inputs(&normal)?) };
+            // Only the command takes any input; asking it each time would read its parameters once more.
+            let inputs = if name == COMMAND { None } else { Some(stage_type.inputs(&normal)?) };
             Ok((inputs, stage_type.outputs(&normal)?))
         };
         match ports() {
