@@ -7,6 +7,12 @@ mod generate;
 #[cfg(test)]
 mod harness;
 mod heuristics;
+mod label_diversity;
+mod label_memo;
+mod label_quality;
+#[cfg(test)]
+mod label_tests;
+mod label_verifiable;
 mod pretrain;
 mod prompts;
 mod score;
@@ -25,6 +31,9 @@ pub fn registry() -> Registry {
         .with(evaluate::Evaluate)
         .with(generate::Generate)
         .with(heuristics::Heuristics)
+        .with(label_diversity::LabelDiversity)
+        .with(label_quality::LabelQuality)
+        .with(label_verifiable::LabelVerifiable)
         .with(pretrain::Pretrain)
         .with(prompts::Prompts)
         .with(score::Score)

@@ -1,0 +1,303 @@
+//! `label.diversity`: the generations of one prompt by one sampler → how different they are from each other.
+//!
+//! Without an embedder of its own kind, texts are embedded by the language model at hand: the mean of its hidden states over
+//! the reply's tokens, given the prompt, scaled to length 1. Such states share a large common direction, so entropies are
+//! small: they rank sets well, but are not comparable between embedders.
+
+use crate::label_memo::{LabelMemo, for_each_chunk, pool};
+use lsn_digest::{Canonical, Digest};
+use lsn_labels::diversity::{BleuForm, BleuTokenizer, Order, Spectrum, self_bleu};
+use lsn_lm::{LanguageModel, LoadOptions};
+use lsn_stage::{
+    ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
+    dataset::{DataSetReader, DataSetWriter, Group},
+    record::{DiversityLabel, FinishReason, Generation, Record},
+};
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, HashMap};
+
+/// The smallest value whose logarithm is stored.
+const LOG_FLOOR: f64 = 1e-9;
+
+/// Parameters of `label.diversity`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LabelDiversityParams {
+    /// How texts are cut into tokens for self-BLEU.
+    pub tokenizer: BleuTokenizer,
+    /// Longest n-grams that self-BLEU counts.
+    pub max_order: usize,
+    /// Hidden states of which layer embed a text, as a share of the depth in percent: 100 is the last one.
+    pub layer_percent: u8,
+}
+
+impl Default for LabelDiversityParams {
+    fn default() -> Self {
+        Self { tokenizer: BleuTokenizer::V13a, max_order: 4, layer_percent: 100 }
+    }
+}
+
+/// The stage type.
+pub struct LabelDiversity;
+
+impl Stage for LabelDiversity {
+    type Params = LabelDiversityParams;
+
+    fn name(&self) -> &'static str {
+        "label.diversity"
+    }
+
+    fn about(&self) -> &'static str {
+        "measures how different the generations of each prompt and sampler are: self-BLEU, embedding entropy, Vendi score"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn inputs(&self, _params: &LabelDiversityParams) -> Vec<Port> {
+        let about = "the language model whose hidden states embed the texts; without it only self-BLEU is measured";
+        vec![
+            Port::new("generations", PortKind::DataSet(Generation::TYPE.to_owned()), "the generations to compare"),
+            Port::new("embedder", PortKind::Directory, about).optional(),
+        ]
+    }
+
+    fn outputs(&self, _params: &LabelDiversityParams) -> Vec<Port> {
+        vec![Port::new("rows", PortKind::DataSet(DiversityLabel::TYPE.to_owned()), "one row per prompt and sampler")]
+    }
+
+    fn check(&self, params: &LabelDiversityParams) -> Result<(), Vec<ParamIssue>> {
+        let mut issues = Vec::new();
+        if !(1..=16).contains(&params.max_order) {
+            let message = format!("is {}, expected 1 to 16", params.max_order);
+            issues.push(ParamIssue { pointer: "/max_order".to_owned(), message, suggestion: None });
+        }
+        if params.layer_percent > 100 {
+            let message = format!("is {}, expected 0 (token embeddings) to 100 (last layer)", params.layer_percent);
+            issues.push(ParamIssue { pointer: "/layer_percent".to_owned(), message, suggestion: None });
+        }
+        if issues.is_empty() { Ok(()) } else { Err(issues) }
+    }
+
+    fn run(&self, params: LabelDiversityParams, ctx: &StageContext) -> StageResult<()> {
+        let reader = DataSetReader::<Generation>::open(&ctx.input("generations")?.path)?;
+        let memo = LabelMemo::open(ctx, "label.diversity")?;
+        let embedder = Embedder::load(ctx, &params)?;
+        let mut writer = DataSetWriter::create(ctx.output("rows")?)?;
+        let pool = pool(ctx)?;
+        let mut single = 0_u64;
+        for_each_chunk(ctx, &reader, &memo, |groups| {
+            for group in groups {
+                ctx.check_cancelled()?;
+                for label in pool.install(|| labels(&params, embedder.as_ref(), &memo, &group))? {
+                    single += u64::from(label.samples < 2);
+                    writer.push(&label)?;
+                }
+            }
+            Ok(())
+        })?;
+        writer.finish()?;
+        if single > 0 {
+            ctx.warn(format!(
+                "{single} of the prompt × sampler sets have one generation: nothing to compare; use more seeds"
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// What is remembered of a set of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct SetDiversity {
+    self_bleu: Option<f64>,
+    entropy_bits: Option<f64>,
+    vendi: Option<f64>,
+}
+
+fn labels(
+    params: &LabelDiversityParams,
+    embedder: Option<&Embedder>,
+    memo: &LabelMemo,
+    group: &Group<Generation>,
+) -> StageResult<Vec<DiversityLabel>> {
+    let mut sets: BTreeMap<&str, Vec<&Generation>> = BTreeMap::new();
+    for row in group.rows.iter().filter(|row| row.finish_reason != FinishReason::Error) {
+        sets.entry(&row.sampler_info.name).or_default().push(row);
+    }
+    let mut found: Vec<Option<SetDiversity>> = Vec::with_capacity(sets.len());
+    for rows in sets.values() {
+        found.push(memo.get(set_key(params, embedder, rows))?);
+    }
+    // Only texts of sets that are not known yet are embedded, each distinct one once.
+    let open: Vec<&Generation> = sets
+        .values()
+        .zip(&found)
+        .filter(|(_, known)| known.is_none())
+        .flat_map(|(rows, _)| rows.iter().copied())
+        .collect();
+    let embeddings = match embedder {
+        Some(embedder) => embedder.embed(&open)?,
+        None => HashMap::new(),
+    };
+    let mut labels = Vec::with_capacity(sets.len());
+    for ((sampler, rows), known) in sets.iter().zip(found) {
+        let diversity = match known {
+            Some(known) => known,
+            None => {
+                let diversity = measure(params, rows, &embeddings);
+                memo.put(set_key(params, embedder, rows), &diversity)?;
+                diversity
+            }
+        };
+        let log = |value: Option<f64>| value.map(|value| value.max(LOG_FLOOR).ln());
+        labels.push(DiversityLabel {
+            prompt_id: group.prompt_id,
+            sampler: (*sampler).to_owned(),
+            samples: rows.len() as u32,
+            self_bleu: diversity.self_bleu,
+            log_self_bleu: log(diversity.self_bleu),
+            embedding_entropy: diversity.entropy_bits,
+            log_embedding_entropy: log(diversity.entropy_bits),
+            vendi_score: diversity.vendi,
+        });
+    }
+    Ok(labels)
+}
+
+fn measure(params: &LabelDiversityParams, rows: &[&Generation], embeddings: &HashMap<&str, Vec<f32>>) -> SetDiversity {
+    let texts: Vec<&str> = rows.iter().map(|row| row.generation.as_str()).collect();
+    let bleu = self_bleu(&texts, params.tokenizer, params.max_order, BleuForm::default()).map(|bleu| bleu.mean);
+    // A single text has no diversity to measure; an empty one no embedding.
+    let vectors: Vec<&Vec<f32>> = texts.iter().filter_map(|text| embeddings.get(text)).collect();
+    let spectrum = if vectors.len() >= 2 { Spectrum::of_embeddings(&vectors).ok() } else { None };
+    SetDiversity {
+        self_bleu: bleu,
+        entropy_bits: spectrum.as_ref().map(Spectrum::entropy_bits),
+        vendi: spectrum.as_ref().map(|spectrum| spectrum.vendi(Order::Finite(1.0))),
+    }
+}
+
+fn set_key(params: &LabelDiversityParams, embedder: Option<&Embedder>, rows: &[&Generation]) -> Digest {
+    let mut key = Canonical::new("lsn/row/label.diversity/1");
+    key.str(&format!("{:?}", params.tokenizer)).u64(params.max_order as u64);
+    match embedder {
+        Some(embedder) => key.digest(&embedder.digest).u64(embedder.layer as u64),
+        None => key.none(),
+    };
+    if let Some(first) = rows.first() {
+        key.digest(&first.prompt.prompt_id.0);
+    }
+    key.seq(rows.len());
+    for row in rows {
+        key.str(&row.generation);
+    }
+    key.finish()
+}
+
+/// Embeds replies by the hidden states of a language model.
+struct Embedder {
+    model: LanguageModel,
+    digest: Digest,
+    layer: usize,
+}
+
+impl Embedder {
+    fn load(ctx: &StageContext, params: &LabelDiversityParams) -> StageResult<Option<Self>> {
+        let Some(artifact) = ctx.input_opt("embedder") else { return Ok(None) };
+        let model = LanguageModel::load(&artifact.path, &LoadOptions::default())
+            .map_err(|error| StageError::user(format!("input `embedder`: {error}")))?;
+        let layers = model.config().layers.len();
+        Ok(Some(Self {
+            digest: Digest::of(model.digest().to_string().as_bytes()),
+            layer: (layers * usize::from(params.layer_percent) + 50) / 100,
+            model,
+        }))
+    }
+
+    /// The embedding of each distinct text, of rows of one prompt. Empty texts have none.
+    fn embed<'a>(&self, rows: &[&'a Generation]) -> StageResult<HashMap<&'a str, Vec<f32>>> {
+        let Some(first) = rows.first() else { return Ok(HashMap::new()) };
+        let failed = |error| StageError::user(format!("embedder, prompt {}: {error}", first.prompt.prompt_id));
+        let prompt =
+            self.model.encode_prompt(&first.prompt.prompt, first.prompt.system_prompt.as_deref()).map_err(failed)?;
+        let mut texts: Vec<&str> = rows.iter().map(|row| row.generation.as_str()).collect();
+        texts.sort_unstable();
+        texts.dedup();
+        let tokenizer = self.model.tokenizer().map_err(failed)?;
+        let embedded: Vec<Option<(&str, Vec<f32>)>> = texts
+            .par_iter()
+            .map(|text| {
+                let reply = tokenizer.encode(text, false).map_err(failed)?;
+                if reply.is_empty() {
+                    return Ok(None);
+                }
+                let ids = [prompt.as_slice(), &reply].concat();
+                let forward = self.model.forward(&ids, 0..0, &[self.layer]).map_err(failed)?;
+                Ok(Some((*text, mean_rows(&forward.hidden[0], ids.len(), prompt.len()))))
+            })
+            .collect::<StageResult<_>>()?;
+        Ok(embedded.into_iter().flatten().collect())
+    }
+}
+
+/// The mean of the rows from `from` on, of a row-major matrix of `rows` rows, scaled to length 1.
+fn mean_rows(matrix: &[f32], rows: usize, from: usize) -> Vec<f32> {
+    let width = matrix.len() / rows;
+    let mut mean = vec![0.0_f64; width];
+    for row in matrix[from * width..].chunks_exact(width) {
+        mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
+    }
+    let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+    mean.iter().map(|x| (x / norm) as f32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::harness::{Harness, read};
+    use crate::label_tests::{MemoryMemo, generation};
+    use lsn_stage::{NoEvents, record::Prompt};
+    use std::sync::Arc;
+
+    #[test]
+    fn sets_are_compared_per_prompt_and_sampler_and_remembered() {
+        let prompt = Prompt::new("d", "p", None);
+        let texts = [("same", "a red fox sat here"), ("varied", "a red fox sat here")];
+        let mut rows = Vec::new();
+        for seed in 0..3 {
+            rows.push(generation(&prompt, texts[0].0, seed, texts[0].1));
+            rows.push(generation(
+                &prompt,
+                texts[1].0,
+                seed,
+                ["one two three", "four five six", "seven eight"][seed as usize],
+            ));
+        }
+        rows.push(generation(&prompt, "single", 0, "alone"));
+        let harness = Harness::new();
+        let input = harness.rows("generations", &rows);
+        let memo = Arc::new(MemoryMemo::default());
+        let inputs: &[(&str, &[&std::path::Path])] = &[("generations", &[&input])];
+        let run = || {
+            let ctx = harness.context_with(inputs, &["rows"], memo.clone(), Arc::new(NoEvents));
+            LabelDiversity.run(LabelDiversityParams::default(), &ctx).unwrap();
+            read::<DiversityLabel>(ctx.output("rows").unwrap())
+        };
+        let labels = run();
+        assert_eq!(run(), labels);
+        assert_eq!(memo.computed(), 3);
+        let of = |sampler: &str| labels.iter().find(|label| label.sampler == sampler).unwrap();
+        assert!((of("same").self_bleu.unwrap() - 100.0).abs() < 1e-9);
+        assert_eq!(of("varied").self_bleu, Some(0.0));
+        assert_eq!((of("single").self_bleu, of("single").samples), (None, 1));
+    }
+
+    #[test]
+    fn means_skip_the_prompt_and_have_unit_length() {
+        let mean = mean_rows(&[9.0, 9.0, 3.0, 0.0, 3.0, 8.0], 3, 1);
+        assert!((mean[0] - 0.6).abs() < 1e-6 && (mean[1] - 0.8).abs() < 1e-6);
+    }
+}

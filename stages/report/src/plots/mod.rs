@@ -1,0 +1,16 @@
+//! The plots, one file each.
+
+mod curves;
+mod imitation;
+mod panel;
+mod pipeline;
+mod probabilities;
+mod ranking;
+mod training;
+
+pub use curves::{calibration, entropy, positions, transfer};
+pub use imitation::imitation;
+pub use pipeline::pipeline;
+pub use probabilities::probabilities;
+pub use ranking::{difference, ranking, with_interval};
+pub use training::training;
