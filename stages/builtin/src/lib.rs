@@ -1,5 +1,9 @@
 //! The built-in stage types: thin glue over the domain crates.
 
+mod analyze;
+mod analyze_replay;
+mod analyze_sources;
+mod analyze_statistics;
 mod command;
 mod corpus;
 mod evaluate;
@@ -26,6 +30,7 @@ use lsn_stage::Registry;
 #[must_use]
 pub fn registry() -> Registry {
     Registry::new()
+        .with(analyze::Analyze)
         .with(command::Command)
         .with(corpus::Corpus)
         .with(evaluate::Evaluate)

@@ -41,6 +41,9 @@ pub struct Comparison {
     pub best_fixed: String,
     /// Learned minus best fixed, in the primary metric.
     pub difference: Estimate,
+    /// How many fixed heuristics it is better than beyond the interval, undecided against, and worse than.
+    #[serde(default)]
+    pub against: Option<[u32; 3]>,
 }
 
 /// All samplers.
@@ -121,6 +124,7 @@ mod tests {
             comparison: Some(Comparison {
                 best_fixed: "b".to_owned(),
                 difference: Estimate { value: (low + high) / 2.0, low: Some(low), high: Some(high) },
+                against: None,
             }),
             prompts: None,
         }

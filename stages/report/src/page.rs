@@ -162,10 +162,14 @@ fn answer(evaluation: &Evaluation) -> (String, String) {
     };
     let best = format!("<code>{}</code>", escape(&comparison.best_fixed));
     let (answer, meaning) = match standing {
-        Standing::Ahead => (
-            format!("The learned sampler <b>beats</b> every fixed heuristic, the best of them {best}."),
-            "The interval of the difference lies above zero.",
-        ),
+        Standing::Ahead => {
+            let every = comparison.against.is_some_and(|[_, undecided, worse]| undecided + worse == 0);
+            let whom = if every { "every fixed heuristic, the best of them" } else { "the best fixed heuristic," };
+            (
+                format!("The learned sampler <b>beats</b> {whom} {best}."),
+                "The interval of the difference lies above zero.",
+            )
+        }
         Standing::Behind => (
             format!("The learned sampler <b>falls short of</b> the best fixed heuristic, {best}."),
             "The interval of the difference lies below zero.",
@@ -175,8 +179,14 @@ fn answer(evaluation: &Evaluation) -> (String, String) {
             "The interval of the difference holds zero: this evaluation cannot tell them apart.",
         ),
     };
+    let all = comparison.against.map_or(String::new(), |[better, undecided, worse]| {
+        let all = better + undecided + worse;
+        format!(
+            " Against all {all} heuristics: better than {better}, undecided against {undecided}, worse than {worse}."
+        )
+    });
     let lede = format!(
-        "Difference in {}: {}{prompts}, paired by prompt. {meaning}",
+        "Difference in {}: {}{prompts}, paired by prompt. {meaning}{all}",
         escape(&label.to_lowercase()),
         with_interval(comparison.difference)
     );

@@ -15,7 +15,7 @@ use lsn_stage::{
 };
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use statistics::Evaluation;
+pub(crate) use statistics::{Entry, Estimate, Evaluation};
 use std::fs;
 
 /// Parameters of `evaluate`.

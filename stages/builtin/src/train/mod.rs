@@ -15,7 +15,8 @@ mod tensorboard;
 pub use params::TrainParams;
 
 use checkpoint::{Best, Saved};
-use log::{Line, Log};
+pub(crate) use log::Line;
+use log::Log;
 use lsn_lm::{LanguageModel, LoadOptions};
 use lsn_samplers::{
     Checkpoint, Example, Real, RowLoss, Sampler, SamplerError, Schedule, Trainer, TrainerConfig, loss_and_gradient,
