@@ -63,6 +63,11 @@ impl Pattern {
         Ok(count)
     }
 
+    /// The texts that `re.finditer(...)` finds.
+    pub fn find_all<'t>(&self, text: &'t str) -> Result<Vec<&'t str>, PatternError> {
+        self.regex.find_iter(text).map(|found| found.map(|m| m.as_str()).map_err(|_| self.too_complex())).collect()
+    }
+
     /// Groups of the pattern, without the whole.
     pub fn groups(&self) -> usize {
         self.regex.captures_len().saturating_sub(1)

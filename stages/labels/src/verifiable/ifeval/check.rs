@@ -2,7 +2,7 @@
 
 use super::{
     instruction::{Instruction, Invalid},
-    layout,
+    layout, punkt,
     word_tokenize::capital_words,
 };
 use crate::python;
@@ -35,7 +35,7 @@ impl Instruction {
                 bound.allows(reply.to_lowercase().chars().filter(|c| c == letter).count())
             }
             Self::ResponseLanguage(_) => return Err(Invalid::NeedsLanguage("language:response_language")),
-            Self::NumberSentences(_) => return Err(Invalid::NeedsSentences("length_constraints:number_sentences")),
+            Self::NumberSentences(bound) => bound.allows(punkt::count_sentences(reply)?),
             Self::NumberParagraphs(wanted) => layout::starred_paragraphs(reply) == Some(*wanted),
             Self::NumberWords(bound) => bound.allows(layout::words(reply)),
             Self::NthParagraphFirstWord { paragraphs, nth, first_word } => {

@@ -43,8 +43,6 @@ pub enum Invalid {
     Argument { name: &'static str, found: String, expected: &'static str },
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    #[error("`{0}` needs a sentence splitter, which is not built in")]
-    NeedsSentences(&'static str),
     #[error("`{0}` needs language identification, which is not built in")]
     NeedsLanguage(&'static str),
 }

@@ -8,6 +8,7 @@
 mod check;
 mod instruction;
 mod layout;
+mod punkt;
 mod word_tokenize;
 
 pub use instruction::{INSTRUCTION_IDS, Instruction, Invalid, Relation};
