@@ -1,7 +1,7 @@
 //! Streaming a job: prompts in, remembered or generated answers out, in bounded memory.
 
 use super::{
-    AnswerParams, PromptForm,
+    AnswerParams,
     answer::{Answer, Question},
     model_digest, model_error,
     sampler::{NamedSampler, Samplers},
@@ -128,16 +128,7 @@ impl Job<'_> {
 
     /// Prompt ids as the model reads them.
     fn encode(&self, prompt: &Prompt) -> Result<Arc<[u32]>, LmError> {
-        let system = prompt.system_prompt.as_deref();
-        let ids = match self.answer.prompt_form {
-            PromptForm::Chat => self.model.encode_prompt(&prompt.prompt, system)?,
-            PromptForm::Plain => {
-                let text =
-                    system.map_or_else(|| prompt.prompt.clone(), |system| format!("{system}\n\n{}", prompt.prompt));
-                self.model.tokenizer()?.encode(&text, true)?
-            }
-        };
-        Ok(ids.into())
+        Ok(self.answer.prompt_form.encode(self.model, prompt)?.into())
     }
 }
 

@@ -38,6 +38,21 @@ pub enum PromptForm {
     Plain,
 }
 
+impl PromptForm {
+    /// Prompt ids as the model reads them.
+    pub(crate) fn encode(self, model: &LanguageModel, prompt: &Prompt) -> Result<Vec<u32>, LmError> {
+        let system = prompt.system_prompt.as_deref();
+        match self {
+            Self::Chat => model.encode_prompt(&prompt.prompt, system),
+            Self::Plain => {
+                let text =
+                    system.map_or_else(|| prompt.prompt.clone(), |system| format!("{system}\n\n{}", prompt.prompt));
+                model.tokenizer()?.encode(&text, true)
+            }
+        }
+    }
+}
+
 /// What computes the model.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -17,7 +17,7 @@ pub use params::TrainParams;
 use checkpoint::{Best, Saved};
 pub(crate) use log::Line;
 use log::Log;
-use lsn_lm::{LanguageModel, LoadOptions};
+use lsn_lm::{Day, LanguageModel, LoadOptions};
 use lsn_samplers::{
     Checkpoint, Example, Real, RowLoss, Sampler, SamplerError, Schedule, Trainer, TrainerConfig, loss_and_gradient,
 };
@@ -89,7 +89,8 @@ fn from_sampler(error: SamplerError) -> StageError {
 }
 
 fn train(params: &TrainParams, ctx: &StageContext) -> StageResult<()> {
-    let model = LanguageModel::load(&ctx.input("model")?.path, &LoadOptions::default())
+    let day = params.date.as_deref().and_then(Day::parse);
+    let model = LanguageModel::load(&ctx.input("model")?.path, &LoadOptions { day, ..LoadOptions::default() })
         .map_err(|error| StageError::user(format!("input `model`: {error}")))?;
     let rows = ctx.input("training")?;
     let samples = Samples::prepare(&rows.path, &ctx.scratch().join("rows"), &model, params, ctx)?;

@@ -1,5 +1,7 @@
 //! Parameters of `train`.
 
+use crate::generate::PromptForm;
+use lsn_lm::Day;
 use lsn_samplers::{AdamWConfig, Architecture, ScheduleKind};
 use lsn_stage::ParamIssue;
 use schemars::JsonSchema;
@@ -11,6 +13,10 @@ use serde::{Deserialize, Serialize};
 pub struct TrainParams {
     /// The network: `{architecture: SamplingNetwork, arguments: {…}}`.
     pub network: Architecture,
+    /// How prompts reached the model: as in the `generate` stage that the rows come from.
+    pub prompt_form: PromptForm,
+    /// The day (`YYYY-MM-DD`) that chat templates printed: as in the `generate` stage that the rows come from.
+    pub date: Option<String>,
     /// Decides the initial parameters, the order of the data and the validation split.
     pub seed: u64,
     /// Highest learning rate.
@@ -56,6 +62,8 @@ impl Default for TrainParams {
     fn default() -> Self {
         Self {
             network: Architecture::default(),
+            prompt_form: PromptForm::default(),
+            date: None,
             seed: 0,
             lr: 1e-3,
             gamma: 1.0,
@@ -94,6 +102,9 @@ impl TrainParams {
         };
         if let Err(error) = self.network.check() {
             issue("/network", error.to_string());
+        }
+        if self.date.as_deref().is_some_and(|date| Day::parse(date).is_none()) {
+            issue("/date", "expected a day as `YYYY-MM-DD`".to_owned());
         }
         for (pointer, value) in [
             ("/token_batch_size", self.token_batch_size as u64),

@@ -95,8 +95,8 @@ impl Samples {
                 let sampler = &generation.sampler_info.name;
                 StageError::user(format!("generation {} of sampler `{sampler}`: {what}", generation.generation_id))
             };
-            let (text, system) = (&generation.prompt.prompt, generation.prompt.system_prompt.as_deref());
-            let prompt = model.encode_prompt(text, system).map_err(|error| place(error.to_string()))?;
+            let prompt = params.prompt_form.encode(model, &generation.prompt);
+            let prompt = prompt.map_err(|error| place(error.to_string()))?;
             let room = params.max_seq_length.saturating_sub(prompt.len());
             let generated = &generation.token_ids[..generation.token_ids.len().min(room)];
             if generated.is_empty() || prompt.is_empty() {
