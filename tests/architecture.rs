@@ -101,19 +101,33 @@ fn the_arrows_between_crates_are_the_ones_drawn() {
     assert_eq!(real, arrows("crates"));
 }
 
-/// The engine modules that a source text names after `crate::`.
+/// The engine modules that a source text names after `crate::`, alone or in a (nested) group.
 fn imports(text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     for (at, marker) in text.match_indices("crate::") {
-        let rest = &text[at + marker.len()..];
-        let words = match rest.strip_prefix('{') {
-            Some(group) => group.split('}').next().unwrap_or_default().split(',').collect(),
-            None => vec![rest],
-        };
-        for word in words {
-            let name: String = word.trim().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-            if modules.contains(&name) {
-                found.insert(name);
+        let mut depth = 0;
+        let mut first_of_path = true;
+        let mut word = String::new();
+        for c in text[at + marker.len()..].chars() {
+            if c.is_alphanumeric() || c == '_' {
+                word.push(c);
+                continue;
+            }
+            if first_of_path && depth <= 1 && modules.contains(&word) {
+                found.insert(word.clone());
+            }
+            if !word.is_empty() {
+                first_of_path = false;
+                word.clear();
+            }
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                ',' if depth == 1 => first_of_path = true,
+                _ => {}
+            }
+            if depth == 0 {
+                break;
             }
         }
     }
@@ -149,6 +163,7 @@ fn the_arrows_between_modules_of_the_engine_are_the_ones_drawn() {
 #[test]
 fn imports_are_found_in_both_forms() {
     let modules = ["plan", "run", "cli"].map(str::to_owned).into();
-    let found = imports("use crate::{plan, run::Journal};\nfn f() -> crate::cli::X {}", &modules);
+    let found = imports("use crate::{plan::{A, b::C}, run};\nfn f() -> crate::cli::X {}", &modules);
     assert_eq!(found.into_iter().collect::<Vec<_>>(), ["cli", "plan", "run"]);
+    assert!(imports("use crate::other::{plan, run};", &modules).is_empty());
 }
