@@ -126,7 +126,7 @@ fn stages_are_listed_described_and_run_by_hand() {
     assert_eq!(fs::read_to_string(root.join("out/all")).expect("the output"), "one\ntwo\n");
     let (code, _, err) = by_hand("out");
     assert_eq!((code, err.contains("is there already")), (2, true), "{err}");
-    let (code, _, err) = said(root, &["stage", "run", "command", "--with", "run=true", "--out", "x"]);
+    let (code, _, err) = said(root, &["stage", "run", "command", "--with", "run=date", "--out", "x"]);
     assert_eq!((code, err.contains("outputs")), (2, true), "{err}");
 }
 

@@ -83,9 +83,9 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
                 Verdict::Warning => Style::warning("warning"),
                 Verdict::Bad => Style::error("bad    "),
             };
-            writeln!(out, "{word}  {:12}{}", check.what, check.found)?;
+            writeln!(out, "{word}  {:13}{}", check.what, check.found)?;
             if let Some(advice) = &check.advice {
-                writeln!(out, "{:21}{} {advice}", "", Style::hint("hint:"))?;
+                writeln!(out, "{:22}{} {advice}", "", Style::hint("hint:"))?;
             }
         }
     }
