@@ -1,7 +1,5 @@
 //! The backward pass against finite differences of the forward pass.
 
-mod common;
-
 use lsn_pretrain::{
     data::push,
     initial_parameters,
@@ -10,7 +8,7 @@ use lsn_pretrain::{
 
 fn shard(model_tokens: usize) -> Shard {
     let mut shard = Shard { bounds: vec![0], ..Shard::default() };
-    for document in common::documents(model_tokens) {
+    for document in crate::common::documents(model_tokens) {
         push(&mut shard, &document, 0.3);
     }
     shard
@@ -18,7 +16,7 @@ fn shard(model_tokens: usize) -> Shard {
 
 #[test]
 fn every_parameter_block_has_the_gradient_of_finite_differences() {
-    let model = Model::new(common::small_model(), common::VOCABULARY);
+    let model = Model::new(crate::common::small_model(), crate::common::VOCABULARY);
     let mut parameters = initial_parameters(&model, 7);
     // Norm weights away from 1, so that a missing factor shows.
     for (index, range) in model.layout.norms().into_iter().enumerate() {
@@ -63,7 +61,7 @@ fn every_parameter_block_has_the_gradient_of_finite_differences() {
 
 #[test]
 fn every_parameter_has_a_gradient() {
-    let model = Model::new(common::small_model(), common::VOCABULARY);
+    let model = Model::new(crate::common::small_model(), crate::common::VOCABULARY);
     let parameters = initial_parameters(&model, 3);
     let mut gradient = vec![0.0; model.layout.len];
     model.loss(&parameters, &shard(17), &mut Workspace::default(), Some(&mut gradient));
@@ -72,10 +70,10 @@ fn every_parameter_has_a_gradient() {
 
 #[test]
 fn documents_of_a_shard_do_not_see_each_other() {
-    let model = Model::new(common::small_model(), common::VOCABULARY);
+    let model = Model::new(crate::common::small_model(), crate::common::VOCABULARY);
     let parameters = initial_parameters(&model, 5);
     let mut work = Workspace::default();
-    let apart: f64 = common::documents(5)
+    let apart: f64 = crate::common::documents(5)
         .iter()
         .map(|document| {
             let mut alone = Shard { bounds: vec![0], ..Shard::default() };

@@ -1,5 +1,7 @@
 //! What the corpus promises, checked on its text alone.
 
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
+
 use lsn_corpus::{CorpusConfig, Document, Kind, Split, documents, prompts};
 use std::collections::{HashMap, HashSet};
 

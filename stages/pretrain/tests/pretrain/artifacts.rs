@@ -1,7 +1,5 @@
 //! The tokenizer, the Hugging Face folder, and decoding.
 
-mod common;
-
 use lsn_corpus::{CorpusConfig, Split, documents};
 use lsn_pretrain::{
     chat::{Chat, SPECIAL_TOKENS, encode},
@@ -65,7 +63,7 @@ fn a_chat_keeps_its_special_tokens_and_knows_its_reply() {
 fn the_folder_holds_every_tensor_under_its_name() {
     let directory = tempfile::tempdir().unwrap();
     let tokenizer = trained(200, 300);
-    let model = Model::new(common::small_model(), 300);
+    let model = Model::new(crate::common::small_model(), 300);
     let parameters = initial_parameters(&model, 1);
     export::write(&model, &parameters, &tokenizer, directory.path()).unwrap();
     let content = std::fs::read(directory.path().join("model.safetensors")).unwrap();
@@ -88,11 +86,11 @@ fn the_folder_holds_every_tensor_under_its_name() {
 fn a_deeper_model_starts_as_the_same_function() {
     let directory = tempfile::tempdir().unwrap();
     let tokenizer = trained(200, 300);
-    let model = Model::new(common::small_model(), 300);
+    let model = Model::new(crate::common::small_model(), 300);
     export::write(&model, &initial_parameters(&model, 9), &tokenizer, directory.path()).unwrap();
     let (base, parameters) = export::read(directory.path()).unwrap();
     assert_eq!(base.config, model.config);
-    let mut deeper = common::small_model();
+    let mut deeper = crate::common::small_model();
     deeper.num_hidden_layers = 5;
     let target = Model::new(deeper, 300);
     let grown = grow::deepen(&base, &parameters, &target).unwrap();
@@ -114,7 +112,7 @@ fn a_deeper_model_starts_as_the_same_function() {
 /// never lowers the loss of that position.
 #[test]
 fn decoding_agrees_with_the_forward_pass() {
-    let model = Model::new(common::small_model(), common::VOCABULARY);
+    let model = Model::new(crate::common::small_model(), crate::common::VOCABULARY);
     let mut parameters = initial_parameters(&model, 11);
     parameters[model.layout.embedding.clone()].iter_mut().for_each(|p| *p *= 30.0);
     let prompts = vec![vec![0, 5, 3], vec![0, 9], vec![0, 1, 2, 3, 4, 5]];
@@ -133,7 +131,7 @@ fn decoding_agrees_with_the_forward_pass() {
         };
         for (position, &token) in output.iter().enumerate() {
             let chosen = at(position, token);
-            for other in 0..common::VOCABULARY as u32 {
+            for other in 0..crate::common::VOCABULARY as u32 {
                 assert!(chosen <= at(position, other) + 1e-5, "position {position}: {token} or {other}");
             }
         }
