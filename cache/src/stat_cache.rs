@@ -157,3 +157,48 @@ fn digest_found(index: &dyn Index, found: &Found) -> StoreResult<FileEntry> {
     }
     Ok(entry(digest))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECOND: i128 = 1_000_000_000;
+    const NOW: i128 = 1_700_000_000 * SECOND + 500_000_000;
+
+    fn identity(modified: i128, changed: i128) -> Identity {
+        Identity { device: 1, inode: 2, size: 3, modified, changed }
+    }
+
+    #[test]
+    fn a_file_is_clean_once_another_write_would_show() {
+        let old = NOW - 3600 * SECOND;
+        assert!(!identity(old, old).is_racy(NOW));
+        assert!(!identity(NOW - TICK, NOW - TICK).is_racy(NOW));
+        for (modified, changed) in [(NOW, NOW), (old, NOW), (NOW - TICK + 1, old), (NOW + SECOND, old)] {
+            assert!(identity(modified, changed).is_racy(NOW), "{modified} {changed}");
+        }
+        // A whole second may be all that the file system keeps.
+        let whole = NOW - 500_000_000;
+        assert!(identity(whole, whole).is_racy(NOW + SECOND));
+        assert!(!identity(whole, whole).is_racy(NOW + 2 * SECOND));
+    }
+
+    proptest! {
+        /// A file system keeps times in steps of `step`; a file was written, read at `read`, and written again later
+        /// within the same step: its times are then the same, so what was read must not have been remembered.
+        #[test]
+        fn a_second_write_that_leaves_no_trace_was_reckoned_with(
+            step in prop::sample::select(vec![4_000_000i128, 10_000_000, SECOND, 2 * SECOND]),
+            written in 0i128..100 * SECOND,
+            waited in 0i128..3 * SECOND,
+            again in 0i128..3 * SECOND,
+        ) {
+            let stamp = |time: i128| time / step * step;
+            let read = written + waited;
+            if stamp(written) == stamp(read + again) {
+                prop_assert!(identity(stamp(written), stamp(written)).is_racy(read));
+            }
+        }
+    }
+}
