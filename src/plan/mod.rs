@@ -15,3 +15,6 @@ pub use planner::{
 pub use reason::{Reason, differences};
 pub use targets::{TargetError, find as find_targets};
 pub use world::{ProjectInput, World, WorldError};
+
+#[cfg(test)]
+mod tests;

@@ -407,3 +407,7 @@ fn backoff(base: Duration, attempt: u32, task: TaskIndex, seed: u64) -> Duration
     let spread = f64::from(hash.finish().as_bytes()[0]) / 255.0;
     doubled.mul_f64(0.75 + 0.5 * spread)
 }
+
+#[cfg(test)]
+#[path = "scheduler_tests.rs"]
+mod tests;
