@@ -9,7 +9,8 @@ use crate::{
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use lsn_cache::{
-    Amount, Catalog, EventHandler, GcPolicy, Lookup, MissReason, OpenMode, SledIndex, Store, StoreError, TaskKey,
+    Amount, Catalog, Digest, EventHandler, GcPolicy, Lookup, MissReason, OpenMode, SledIndex, Store, StoreError,
+    TaskKey,
 };
 use std::{
     collections::BTreeSet,
@@ -19,6 +20,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+
+/// How long the state of an interrupted task is kept.
+const SCRATCH_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// Arguments of `lsn cache`.
 #[derive(Debug, clap::Args)]
@@ -201,6 +205,9 @@ fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usi
             }
         }
     }
+    if let Some(home) = home.filter(|_| !policy.dry_run) {
+        remove_scratch(home);
+    }
     let report = store.gc(&roots, policy)?;
     let word = if policy.dry_run { "would remove" } else { "removed" };
     println!(
@@ -220,6 +227,18 @@ fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usi
         );
     }
     Ok(Status::Done)
+}
+
+/// Removes what interrupted tasks kept to go on from and nobody went on from for a week.
+fn remove_scratch(home: &Home) {
+    for entry in fs::read_dir(home.scratch()).into_iter().flatten().flatten() {
+        let is_key = entry.file_name().to_str().is_some_and(|name| name.parse::<Digest>().is_ok());
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
+        if is_key && age.is_some_and(|age| age > SCRATCH_KEPT) {
+            // A task that uses it right now has made a directory in it, so it is young.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
 }
 
 fn pin(store: &Store, home: Option<&Home>, what: Option<&str>, note: &str, remove: bool) -> CliResult<Status> {

@@ -140,14 +140,14 @@ pub fn run(
         }
     }
 
+    let swept = sweep::sweep(&session.home, &pipeline.name);
+    if swept.processes > 0 {
+        let message = format!("ended {} processes that a killed run had left", swept.processes);
+        emit(RunEvent::Warning { message });
+    }
     let outcome = if plan.is_settled() {
         settled(plan)
     } else {
-        let swept = sweep::sweep(&session.home, &pipeline.name);
-        if swept.processes > 0 {
-            let message = format!("ended {} processes that an interrupted run had left", swept.processes);
-            emit(RunEvent::Warning { message });
-        }
         sweep::mark_live(&session.home, run, &pipeline.name).map_err(RunError::Start)?;
         let local = LocalOptions {
             home: session.home.clone(),
