@@ -224,12 +224,15 @@ impl<'a> Expander<'a> {
             // The matrix was read already, with better messages.
             fields.remove("matrix");
         }
+        let stages: Map<String, Value> = [(entry.key.clone(), value)].into_iter().collect();
+        let document = serde_json::json!({"lsn": document::FORMAT, "stages": stages});
+        if self.structure.accepts(&document) {
+            return;
+        }
         let span = node.span;
         let stage = Entry { key: entry.key.clone(), key_span: entry.key_span, value: node.clone() };
         let stages = Node::new(span, Kind::Map(vec![stage]));
         let root = Node::new(span, Kind::Map(vec![Entry { key: "stages".to_owned(), key_span: span, value: stages }]));
-        let stages: Map<String, Value> = [(entry.key.clone(), value)].into_iter().collect();
-        let document = serde_json::json!({"lsn": document::FORMAT, "stages": stages});
         findings.extend(self.structure.check(&root, &document, "the stage"));
     }
 

@@ -31,10 +31,16 @@ impl Structure {
         Ok(Self { schema, validator })
     }
 
+    /// Whether the schema forbids nothing in `value`.
+    #[must_use]
+    pub fn accepts(&self, value: &Value) -> bool {
+        self.validator.is_valid(value)
+    }
+
     /// Everything in `value`, the plain form of `node`, that the schema forbids. `what` names the whole (`the manifest`).
     #[must_use]
     pub fn check(&self, node: &Node, value: &Value, what: &str) -> Vec<Finding> {
-        if self.validator.is_valid(value) {
+        if self.accepts(value) {
             return Vec::new();
         }
         let mut findings: Vec<Finding> = Vec::new();
