@@ -31,8 +31,7 @@ pub async fn run(shared: &Shared, attempt: &Attempt, stop: &mut watch::Receiver<
         .map_err(|error| Failure::new(FailureClass::User, format!("the parameters of the command: {error}")))?;
     let work = shared.work_directory(attempt);
     let result = run_in(shared, attempt, &params, &work, stop).await;
-    // It holds links and what the command left; the sweep removes what cannot be removed now.
-    let _ = fs::remove_dir_all(&work);
+    shared.remove(work);
     result
 }
 
@@ -114,7 +113,7 @@ fn prepare(shared: &Shared, attempt: &Attempt, params: &CommandParams, work: &Pa
     let cannot = |what: &str, path: &Path, error: &std::io::Error| {
         StageError::io(format!("cannot {what} `{}`", path.display()), error)
     };
-    shared.create_work_directory(work).map_err(|error| cannot("create", work, &error))?;
+    fs::create_dir(work).map_err(|error| cannot("create", work, &error))?;
     let mut lines = BTreeMap::new();
     if attempt.inputs.values().any(|list| !list.is_empty()) {
         let inputs = work.join("inputs");

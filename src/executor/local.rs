@@ -1,7 +1,8 @@
 //! The local executor: every task a child process of this one.
 
 use super::{
-    Attempt, Executor, Failure, Reporter, Running, Stop, builtin, command, guardian::Guardian, process::RUN_MARK,
+    Attempt, Executor, Failure, Reporter, Running, Stop, builtin, cleaner::Cleaner, command, guardian::Guardian,
+    process::RUN_MARK,
 };
 use crate::{
     home::{Home, RunDirectory, RunId, file_name},
@@ -10,7 +11,7 @@ use crate::{
 use lsn_cache::{ActionRecord, Catalog};
 use lsn_stage::FailureClass;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     env,
     ffi::OsString,
@@ -52,6 +53,9 @@ pub(super) struct Shared {
     mark: String,
     gpus_managed: bool,
     shells: RefCell<HashMap<String, PathBuf>>,
+    cleaner: RefCell<Option<Cleaner>>,
+    /// Working directories made so far.
+    works: Cell<u64>,
 }
 
 impl Local {
@@ -76,6 +80,8 @@ impl Local {
             mark,
             gpus_managed,
             shells: RefCell::default(),
+            cleaner: RefCell::new(Some(Cleaner::start()?)),
+            works: Cell::new(0),
             home,
             run,
         };
@@ -96,6 +102,9 @@ impl Executor for Local {
     }
 
     fn finish(&self) {
+        if let Some(cleaner) = self.shared.cleaner.borrow_mut().take() {
+            cleaner.finish();
+        }
         if let Some(guardian) = self.shared.guardian.borrow_mut().take() {
             guardian.dismiss();
         }
@@ -103,20 +112,18 @@ impl Executor for Local {
 }
 
 impl Shared {
-    /// A command's working directory: of this attempt only.
+    /// A new name for a command's working directory: of this attempt only, for removals take their time.
     pub fn work_directory(&self, attempt: &Attempt) -> PathBuf {
-        let name = format!("{}-{}.{}", self.run, attempt.key.0.short(), attempt.attempt);
-        self.home.scratch().join(name)
+        self.works.set(self.works.get() + 1);
+        self.home.scratch().join(format!("{}-{}.{}", self.run, attempt.key.0.short(), self.works.get()))
     }
 
-    pub fn create_work_directory(&self, work: &Path) -> io::Result<()> {
-        match fs::create_dir(work) {
-            // An earlier attempt of this very run could not remove it.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_dir_all(work)?;
-                fs::create_dir(work)
-            }
-            created => created,
+    /// Removes a working directory, some time before the run ends.
+    pub fn remove(&self, work: PathBuf) {
+        match &*self.cleaner.borrow() {
+            Some(cleaner) => cleaner.remove(work),
+            // The run is over; the next one's sweep would do it, too.
+            None => drop(fs::remove_dir_all(work)),
         }
     }
 

@@ -4,6 +4,7 @@
 //! task publishes its result: `lsn exec` for built-in stages, the local executor for a bare command.
 
 mod builtin;
+mod cleaner;
 mod command;
 mod devices;
 pub mod guardian;
