@@ -307,7 +307,7 @@ fn shard_gradients(
             let (Some(shard), Some(slot)) = (shards.get(index), slots.get(index)) else { return };
             let mut slot = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             slot.0.fill(0.0);
-            slot.1 = model.loss(parameters, shard, work, Some(&mut slot.0));
+            slot.1 = model.loss(parameters, shard, work, Some(slot.0.as_mut_slice()));
         }
     };
     match workspaces {

@@ -44,7 +44,7 @@ fn every_parameter_block_has_the_gradient_of_finite_differences() {
     for (name, range) in blocks {
         // Along a fixed pattern of signs the whole block moves at once: its slope is the signed sum of the gradient.
         for pattern in 1..4_usize {
-            let sign = |i: usize| if (i * pattern + i / 3) % 2 == 0 { 1.0 } else { -1.0 };
+            let sign = |i: usize| if (i * pattern + i / 3).is_multiple_of(2) { 1.0 } else { -1.0 };
             let analytic: f64 = gradient[range.clone()].iter().enumerate().map(|(i, &g)| sign(i) * f64::from(g)).sum();
             let mut at = |step: f64| {
                 let mut moved = parameters.clone();
