@@ -123,9 +123,9 @@ fn top(report: &Report) -> String {
         }
     } else if let Some(analysis) = &report.analysis {
         let closed = 100.0 * (1.0 - analysis.learned_kl / analysis.raw_kl);
-        let _ = write!(
+        let _ = writeln!(
             out,
-            "<p class=\"answer\">The learned sampler closes <b>{closed:.0} %</b> of the gap between the raw model and its targets.</p>\n"
+            "<p class=\"answer\">The learned sampler closes <b>{closed:.0} %</b> of the gap between the raw model and its targets.</p>"
         );
     }
     if let Some(analysis) = &report.analysis {
