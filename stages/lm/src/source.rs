@@ -109,6 +109,12 @@ fn fetch_files(repo: &ApiRepo, existing: &[String]) -> Result<PathBuf, (String, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde_json::json;
+    use std::{
+        io::{BufRead, BufReader, Write},
+        net::TcpListener,
+        sync::{Arc, Mutex},
+    };
 
     fn offline(cache: PathBuf) -> HubOptions {
         HubOptions { cache, endpoint: None, token: None, offline: true }
@@ -127,5 +133,78 @@ mod tests {
         assert_eq!(hub.fetch("org/name", None).unwrap(), snapshot);
         let error = hub.fetch("org/other", Some("v2")).unwrap_err().to_string();
         assert!(error.contains("org/other") && error.contains("`v2`") && error.contains("HF_HUB_OFFLINE"), "{error}");
+    }
+
+    /// Serves one model over loopback as the hub does, until the test ends; notes what was asked for.
+    fn serve(files: &'static [(&'static str, &'static str)]) -> (String, Arc<Mutex<Vec<String>>>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::clone(&log);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let lines: Vec<String> = BufReader::new(&stream)
+                    .lines()
+                    .map(Result::unwrap)
+                    .take_while(|line| !line.is_empty())
+                    .map(|line| line.to_lowercase())
+                    .collect();
+                asked.lock().unwrap().extend(lines.iter().cloned());
+                let path = lines[0].split(' ').nth(1).unwrap();
+                let (status, headers, body) = if path == "/api/models/org/name/revision/main" {
+                    let names: Vec<_> = files.iter().map(|(name, _)| json!({"rfilename": name})).collect();
+                    ("200 OK", String::new(), json!({"sha": COMMIT, "siblings": names}).to_string())
+                } else if let Some((name, body)) =
+                    files.iter().find(|(name, _)| path == format!("/org/name/resolve/{COMMIT}/{name}"))
+                {
+                    // A range of the first byte asks for the size; the file itself is asked for from byte 0 on.
+                    let first = lines.iter().any(|line| line == "range: bytes=0-0");
+                    let end = if first { 1 } else { body.len() };
+                    let range = format!("content-range: bytes 0-{}/{}", end - 1, body.len());
+                    let headers = format!("etag: \"{name}\"\r\nx-repo-commit: {COMMIT}\r\n{range}\r\n");
+                    ("206 Partial Content", headers, body[..end].to_owned())
+                } else {
+                    ("404 Not Found", String::new(), String::new())
+                };
+                let length = body.len();
+                write!(
+                    stream,
+                    "HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+                )
+                .unwrap();
+            }
+        });
+        (address, log)
+    }
+
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
+    #[test]
+    fn a_model_is_fetched_whole_and_once_with_the_token() {
+        const FILES: &[(&str, &str)] = &[
+            ("config.json", "{}"),
+            ("README.md", "not needed"),
+            ("tokenizer.json", "{}"),
+            ("model.safetensors.index.json", r#"{"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}"#),
+            ("x.safetensors", "xx"),
+            ("y.safetensors", "yyy"),
+        ];
+        let (endpoint, log) = serve(FILES);
+        let cache = tempfile::tempdir().unwrap();
+        let token = Some("secret".to_owned());
+        let hub = HubOptions { cache: cache.path().to_owned(), endpoint: Some(endpoint), token, offline: false };
+        let dir = hub.fetch("org/name", None).unwrap();
+        for (name, content) in FILES.iter().filter(|(name, _)| *name != "README.md") {
+            assert_eq!(std::fs::read_to_string(dir.join(name)).unwrap(), *content);
+        }
+        assert!(!dir.join("README.md").exists());
+        let asked = std::mem::take(&mut *log.lock().unwrap());
+        assert!(asked.iter().any(|line| line == "authorization: bearer secret"));
+        assert_eq!(hub.fetch("org/name", None).unwrap(), dir);
+        assert!(!log.lock().unwrap().iter().any(|line| line.contains("/resolve/")));
+        assert_eq!(offline(cache.path().to_owned()).fetch("org/name", Some(COMMIT)).unwrap(), dir);
+        let error = hub.fetch("org/missing", None).unwrap_err().to_string();
+        assert!(error.contains("org/missing") && error.contains("HF_TOKEN") && !error.contains("secret"), "{error}");
     }
 }

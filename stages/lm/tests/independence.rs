@@ -5,8 +5,8 @@
 mod support;
 
 use lsn_lm::{
-    FinishReason, Generated, GenerationOptions, GenerationRow, History, LanguageModel, LoadOptions, LogitsProcessor,
-    ProcessorError, RowFailure, RowProcessor,
+    BatchLogitsProcessor, FinishReason, Generated, GenerationOptions, GenerationRow, History, LanguageModel,
+    LoadOptions, LogitsProcessor, ProcessorError, RowFailure, RowProcessor,
 };
 use proptest::prelude::*;
 use std::{
@@ -43,6 +43,26 @@ impl LogitsProcessor for Repeat {
     }
 }
 
+/// Lowers what was said last; the same object serves all rows.
+struct Fade;
+
+impl BatchLogitsProcessor for Fade {
+    fn process_rows(&self, logits: &mut [f32], histories: &[History<'_>]) -> Result<(), ProcessorError> {
+        let vocab = logits.len() / histories.len();
+        for (row, history) in logits.chunks_exact_mut(vocab).zip(histories) {
+            row.iter_mut().for_each(|logit| *logit *= 0.5);
+            row[history.tokens[history.tokens.len() - 1] as usize] -= 2.0;
+        }
+        Ok(())
+    }
+}
+
+fn shared() -> Arc<dyn BatchLogitsProcessor> {
+    static SHARED: OnceLock<Arc<Fade>> = OnceLock::new();
+    let one: Arc<Fade> = Arc::clone(SHARED.get_or_init(|| Arc::new(Fade)));
+    one
+}
+
 #[derive(Debug, Clone)]
 struct Row {
     prompt: Vec<u32>,
@@ -55,6 +75,7 @@ impl Row {
         let processor = match self.processor {
             0 => RowProcessor::Raw,
             1 => RowProcessor::Greedy,
+            2 => RowProcessor::Shared(shared()),
             _ => RowProcessor::Own(Box::new(Repeat { steps: 1.0 })),
         };
         GenerationRow { tag, prompt: Arc::from(self.prompt.as_slice()), key: [self.key; 32], processor }
@@ -88,7 +109,7 @@ fn row() -> impl Strategy<Value = Row> {
         Just(vec![5u32; 16]),
         Just((40u32..73).collect::<Vec<u32>>()),
     ];
-    (prompt, any::<u8>(), 0u8..3).prop_map(|(prompt, key, processor)| Row { prompt, key, processor })
+    (prompt, any::<u8>(), 0u8..4).prop_map(|(prompt, key, processor)| Row { prompt, key, processor })
 }
 
 proptest! {
