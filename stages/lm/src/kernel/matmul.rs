@@ -3,7 +3,7 @@
 //! Each `y[i][j]` is one chain of fused multiply-adds over `k` from 0 up. The number of rows taken together and the width
 //! of a vector change which elements are computed side by side, never the chain of one element.
 
-use super::{Isa, LANES, Line};
+use super::{Isa, IsaKind, LANES, Line};
 
 /// Output columns per panel: two lines.
 const PANEL: usize = 2 * LANES;
@@ -89,10 +89,10 @@ impl PackedMatrix {
 /// The slices are shorter than `m` rows.
 pub fn matmul(isa: Isa, x: &[f32], m: usize, w: &PackedMatrix, y: &mut [f32], store: Store) {
     assert!(x.len() >= m * w.k && y.len() >= m * w.n, "matmul: slices shorter than {m} rows");
-    let block = match isa {
-        Isa::Avx512 => 12,
-        Isa::Avx2 => 6,
-        Isa::Portable => 1,
+    let block = match isa.kind() {
+        IsaKind::Avx512 => 12,
+        IsaKind::Avx2 => 6,
+        IsaKind::Portable => 1,
     };
     let mut panels = w.panels.chunks_exact(w.k * 2).enumerate().peekable();
     while let Some((index, panel)) = panels.next() {
@@ -143,13 +143,13 @@ impl Target<'_> {
 /// The products of up to 12 rows with one panel.
 #[inline]
 fn products(isa: Isa, x: &[f32], rows: usize, panel: &[Line], ahead: &[Line], target: &mut Target<'_>) {
-    match isa {
+    match isa.kind() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `Isa::available` names an instruction set only after the processor reported it.
-        Isa::Avx512 => unsafe { x86::avx512(x, rows, panel, ahead, target) },
+        // SAFETY: an `Isa` of this kind exists only after the processor reported it.
+        IsaKind::Avx512 => unsafe { x86::avx512(x, rows, panel, ahead, target) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
-        Isa::Avx2 => unsafe { x86::avx2(x, rows, panel, target) },
+        IsaKind::Avx2 => unsafe { x86::avx2(x, rows, panel, target) },
         _ => portable(x, panel, target),
     }
 }
@@ -323,7 +323,7 @@ mod tests {
                 matmul(isa, x, m, &packed, &mut y, store);
                 y
             };
-            let reference = run(Isa::Portable, &x, m, &start);
+            let reference = run(Isa::PORTABLE, &x, m, &start);
             for (index, y) in reference.iter().enumerate() {
                 let (row, column) = (index / n, index % n);
                 let dot: f64 = (0..k).map(|i| f64::from(x[row * k + i]) * f64::from(w[column * k + i])).sum();

@@ -24,13 +24,13 @@ macro_rules! per_isa {
                 body($($arg),*)
             }
 
-            match isa {
-                // SAFETY: `Isa::available` names an instruction set only after the processor reported it.
+            match isa.kind() {
+                // SAFETY: an `Isa` of this kind exists only after the processor reported it.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernel::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                $crate::kernel::IsaKind::Avx512 => unsafe { avx512($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernel::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                $crate::kernel::IsaKind::Avx2 => unsafe { avx2($($arg),*) },
                 _ => body($($arg),*),
             }
         }
@@ -55,9 +55,13 @@ pub const LANES: usize = 16;
 #[repr(C, align(64))]
 pub struct Line(pub [f32; LANES]);
 
+/// An instruction set that this machine can run and that has its own compiled kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Isa(IsaKind);
+
 /// The instruction sets with their own compiled kernels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Isa {
+pub enum IsaKind {
     /// AVX-512F.
     Avx512,
     /// AVX2 and FMA.
@@ -67,11 +71,14 @@ pub enum Isa {
 }
 
 impl Isa {
+    /// What every machine can run.
+    pub const PORTABLE: Self = Self(IsaKind::Portable);
+
     /// The widest instruction set of this machine.
     #[must_use]
     pub fn detect() -> Self {
         static DETECTED: OnceLock<Isa> = OnceLock::new();
-        *DETECTED.get_or_init(|| Self::available().first().copied().unwrap_or(Self::Portable))
+        *DETECTED.get_or_init(|| Self::available().first().copied().unwrap_or(Self::PORTABLE))
     }
 
     /// All instruction sets that this machine can run, widest first.
@@ -82,13 +89,18 @@ impl Isa {
         {
             let fma = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
             if fma && is_x86_feature_detected!("avx512f") {
-                found.push(Self::Avx512);
+                found.push(Self(IsaKind::Avx512));
             }
             if fma {
-                found.push(Self::Avx2);
+                found.push(Self(IsaKind::Avx2));
             }
         }
-        found.push(Self::Portable);
+        found.push(Self::PORTABLE);
         found
+    }
+
+    #[must_use]
+    pub fn kind(self) -> IsaKind {
+        self.0
     }
 }
