@@ -62,12 +62,16 @@ impl Store {
         self.check_writable()?;
         let found = walk(path)?;
         let inline = inline_choice(&found);
-        let staged = found
-            .par_iter()
-            .zip(inline)
-            .filter(|(found, _)| !found.is_dir())
-            .map(|(found, inline)| self.stage(found, inline, ownership))
-            .collect::<StoreResult<Vec<_>>>()?;
+        let files: Vec<_> = found.iter().zip(inline).filter(|(found, _)| !found.is_dir()).collect();
+        let mut staged = Vec::with_capacity(files.len());
+        // Adopting a file sets its time, which a copy of the same file through a link would take for a change.
+        for linked in [true, false] {
+            let part = files.par_iter().enumerate().filter(|(_, (found, _))| found.linked == linked);
+            let part = part.map(|(at, (found, inline))| Ok((at, self.stage(found, *inline, ownership)?)));
+            staged.extend(part.collect::<StoreResult<Vec<_>>>()?);
+        }
+        staged.sort_by_key(|(at, _)| *at);
+        let staged: Vec<_> = staged.into_iter().map(|(_, staged)| staged).collect();
 
         let temporaries: Vec<&Path> = staged
             .iter()

@@ -13,7 +13,8 @@ use std::{
 
 fn open(path: &Path) -> SledIndex {
     let handler = EventHandler::new(|event| panic!("{event}"));
-    SledIndex::open(path, "run 7", &handler).unwrap()
+    // A child that another test forks holds the lock until its exec.
+    SledIndex::open_waiting(path, "run 7", &handler).unwrap()
 }
 
 #[test]
