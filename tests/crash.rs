@@ -6,16 +6,11 @@
 mod support;
 
 use lsn::home::{Home, PastRun, TaskState};
-use lsn_cache::{OpenMode, Store};
-use rustix::process::{Pid, Signal, kill_process};
-use std::{
-    collections::BTreeSet,
-    fs,
-    path::Path,
-    process::{Child, Stdio},
-    time::Duration,
+use std::{fs, path::Path, process::Stdio, time::Duration};
+use support::{
+    Project,
+    chaos::{assert_nothing_is_left, crash_seed, run_through_kills},
 };
-use support::{Project, marked_processes, wait_until};
 
 /// At least this many times something is killed.
 const KILLS: usize = 24;
@@ -61,62 +56,9 @@ fn project() -> Project {
     project
 }
 
-/// A small generator of our own, so that a printed seed repeats the test (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n
-    }
-}
-
-fn kill(pid: i32) {
-    // It may have ended by itself in the meantime.
-    let _ = kill_process(Pid::from_raw(pid).unwrap(), Signal::KILL);
-}
-
-/// The guardian is the child of the coordinator that does not carry the run's mark.
-fn children(pid: u32) -> Vec<i32> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    tasks
-        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
-        .flat_map(|text| text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<i32>>())
-        .collect()
-}
-
-/// Tasks whose result is published.
-fn published(project: &Project) -> BTreeSet<String> {
-    match Store::open(&project.path(".lsn/store"), OpenMode::ReadOnly) {
-        Ok(store) => store.actions().unwrap().map(|record| record.unwrap().provenance.task).collect(),
-        Err(_) => BTreeSet::new(),
-    }
-}
-
-/// Tasks that were begun in any run after the first `runs`.
-fn begun_after(project: &Project, runs: usize) -> BTreeSet<String> {
-    let all = PastRun::all(&Home::of(project.root()));
-    let begun = all.iter().skip(runs).flat_map(|run| &run.tasks).filter(|task| task.attempts > 0);
-    begun.map(|task| task.task.0.clone()).collect()
-}
-
-fn number_of_runs(project: &Project) -> usize {
-    PastRun::all(&Home::of(project.root())).len()
-}
-
 #[test]
 fn killed_at_random_moments_a_run_ends_where_an_uninterrupted_one_does() {
-    let seed = std::env::var("LSN_CRASH_SEED").ok().and_then(|seed| seed.parse().ok());
-    let seed = seed.unwrap_or_else(|| u64::from(std::process::id()) ^ lsn::home::now_ms());
-    println!("LSN_CRASH_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = crash_seed();
 
     let calm = project();
     calm.run(&[]);
@@ -129,67 +71,17 @@ fn killed_at_random_moments_a_run_ends_where_an_uninterrupted_one_does() {
         rounds += 1;
         assert!(rounds < 20, "the runs end before they can be killed");
         let project = project();
-        loop {
-            let before = published(&project);
-            let runs = number_of_runs(&project);
-            let mut child = project.spawn(&["run", "pipeline.yaml", "--progress", "none"]);
-            std::thread::sleep(Duration::from_micros(random.below(300_000)));
-            if child.try_wait().unwrap().is_none() {
-                interrupted_work += usize::from(strike(&project, &mut child, &mut random));
-                kills += 1;
-            }
-            let ended = child.wait().unwrap();
-            let again: Vec<_> = begun_after(&project, runs).intersection(&before).cloned().collect();
-            assert!(again.is_empty(), "finished and begun again: {again:?} (seed {seed})");
-            if ended.success() {
-                break;
-            }
-        }
+        let (struck, during_work) = run_through_kills(&project, Duration::from_millis(300), &mut random);
+        (kills, interrupted_work) = (kills + struck, interrupted_work + during_work);
         let last = project.run(&[]);
-        assert!(last.executed().is_empty(), "{:?} (seed {seed})", last.executed());
-        assert_eq!(project.outputs(), expected, "seed {seed}");
+        assert!(last.executed().is_empty(), "{:?}", last.executed());
+        assert_eq!(project.outputs(), expected);
         assert_eq!(project.read("made/last.txt"), calm.read("made/last.txt"));
         assert_eq!(project.read("made/tree/small"), calm.read("made/tree/small"));
         assert_nothing_is_left(&project);
     }
     println!("{kills} kills, {interrupted_work} while tasks ran, in {rounds} projects");
     assert!(interrupted_work >= KILLS / 3, "most kills missed: {interrupted_work} of {kills}");
-}
-
-/// Kills something of a running run; says whether tasks were running.
-fn strike(project: &Project, child: &mut Child, random: &mut Random) -> bool {
-    // Tasks are the leaders of their groups; what a shell makes of a killed child of its own is its affair.
-    let leads = |pid: &i32| rustix::process::getpgid(Pid::from_raw(*pid)).is_ok_and(|group| group.as_raw_pid() == *pid);
-    let workers: Vec<_> = marked_processes(project).into_iter().filter(leads).collect();
-    let pid = i32::try_from(child.id()).unwrap();
-    match random.below(4) {
-        // The coordinator alone: the guardian ends its tasks.
-        0 => {
-            kill(pid);
-            child.wait().unwrap();
-            wait_until("the guardian has ended the tasks", || marked_processes(project).is_empty());
-        }
-        // A worker alone: the run goes on and tries it again.
-        1 if !workers.is_empty() => kill(workers[random.below(workers.len() as u64) as usize]),
-        // Coordinator and guardian together: the tasks live on until the next run sweeps.
-        2 => {
-            let guardian: Vec<_> = children(child.id()).into_iter().filter(|pid| !workers.contains(pid)).collect();
-            guardian.into_iter().chain([pid]).for_each(kill);
-        }
-        // Everything at once.
-        _ => children(child.id()).into_iter().chain([pid]).chain(marked_processes(project)).for_each(kill),
-    }
-    !workers.is_empty()
-}
-
-fn assert_nothing_is_left(project: &Project) {
-    assert_eq!(marked_processes(project), Vec::<i32>::new());
-    let left = |directory: &str| -> Vec<String> {
-        let entries = fs::read_dir(project.path(directory)).into_iter().flatten().flatten();
-        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
-    };
-    assert_eq!(left(".lsn/scratch"), Vec::<String>::new());
-    assert_eq!(left(".lsn/live"), Vec::<String>::new());
 }
 
 fn large_blob(project: &Project) -> std::path::PathBuf {

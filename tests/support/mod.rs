@@ -2,6 +2,8 @@
 
 #![expect(dead_code, reason = "each test file uses its own part of this")]
 
+pub mod chaos;
+
 use serde_json::Value;
 use std::{
     collections::BTreeMap,

@@ -297,6 +297,15 @@ fn a_learned_sampler_is_one_more_way_to_draw() {
 }
 
 #[test]
+fn one_behaviour_under_two_names_is_drawn_once() {
+    let world = World::new();
+    world.heuristics(&[("a", json!([step("top_p", 0.9)])), ("b", json!([step("top_p", 0.9)]))]);
+    let (rows, counts) = world.run(&params(), &Arc::default(), 1);
+    assert_eq!(counts.computed, 3);
+    assert!(read(&rows.unwrap()).iter().all(|row| row.sampler_info.name == "a"));
+}
+
+#[test]
 fn what_cannot_work_is_refused_with_its_name() {
     let world = World::new();
     let refused = |what: &str| {
@@ -304,8 +313,6 @@ fn what_cannot_work_is_refused_with_its_name() {
         assert_eq!(error.class, FailureClass::User);
         assert!(error.message.contains(what), "{}", error.message);
     };
-    world.heuristics(&[("a", json!([step("top_p", 0.9)])), ("b", json!([step("top_p", 0.9)]))]);
-    refused("samplers `a` and `b` are the same pipeline");
     world.heuristics(&[("a", json!([{"name": "top_q"}]))]);
     refused("top_q");
     world.heuristics(&[("a", json!([]))]);

@@ -37,6 +37,14 @@ pub struct HeuristicsFile {
     pub sampling_pipelines: Vec<PipelineConfig>,
 }
 
+/// The pipelines of a file, each behaviour once; see [`HeuristicsFile::distinct`].
+#[derive(Debug, Default)]
+pub struct Distinct {
+    pub pipelines: Vec<(PipelineConfig, Pipeline)>,
+    /// Names that were left out, with the name that stands for them.
+    pub repeats: Vec<(String, String)>,
+}
+
 /// Builds a pipeline from its processors, such as those recorded with a generation.
 ///
 /// # Errors
@@ -101,6 +109,26 @@ impl HeuristicsFile {
         Ok(())
     }
 
+    /// The pipelines with what they build, without those that do what an earlier one does; and of each that is left out, its
+    /// name and the earlier one's. A published grid may name one setting twice; drawing it twice would tell nothing.
+    ///
+    /// # Errors
+    /// A pipeline is not well described.
+    pub fn distinct(self) -> Result<Distinct, ConfigError> {
+        let mut first = BTreeMap::new();
+        let mut distinct = Distinct::default();
+        for config in self.sampling_pipelines {
+            let pipeline = config.build()?;
+            let earlier = first.entry(pipeline.canonical().to_string()).or_insert_with(|| config.name.clone());
+            if *earlier == config.name {
+                distinct.pipelines.push((config, pipeline));
+            } else {
+                distinct.repeats.push((config.name, earlier.clone()));
+            }
+        }
+        Ok(distinct)
+    }
+
     /// The file as YAML, one fixed text per value.
     ///
     /// # Errors
@@ -156,6 +184,18 @@ sampling_pipelines:
         assert_eq!(canonical("{top_k: 50}"), canonical("{min_tokens_to_keep: 1, top_k: 50.0}"));
         assert_eq!(canonical("{top_k: 50}"), json!([{"name": "top_k", "params": {"top_k": 50}}]));
         assert_ne!(canonical("{top_k: 50}"), canonical("{top_k: 50, min_tokens_to_keep: 2}"));
+    }
+
+    #[test]
+    fn of_pipelines_that_do_the_same_the_first_stands_for_all() {
+        let yaml = "sampling_pipelines:
+- {name: a, processors: [{name: top_k, params: {top_k: 50}}]}
+- {name: b, processors: [{name: top_k, params: {top_k: 50.0, min_tokens_to_keep: 1}}]}
+- {name: c, processors: [{name: top_k, params: {top_k: 51}}]}
+";
+        let distinct = HeuristicsFile::from_yaml(yaml).unwrap().distinct().unwrap();
+        assert_eq!(distinct.pipelines.iter().map(|(config, _)| config.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        assert_eq!(distinct.repeats, [("b".to_owned(), "a".to_owned())]);
     }
 
     #[test]

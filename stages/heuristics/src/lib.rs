@@ -34,7 +34,7 @@ mod threshold;
 mod typical;
 
 pub use catalogue::{build_processor, processor_names};
-pub use config::{HeuristicsFile, PipelineConfig, ProcessorConfig};
+pub use config::{Distinct, HeuristicsFile, PipelineConfig, ProcessorConfig};
 pub use describe::{ParamInfo, ProcessorInfo, describe_processor};
 pub use error::{ConfigError, RowError};
 pub use greedy::Greedy;

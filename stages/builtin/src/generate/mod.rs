@@ -219,7 +219,7 @@ impl Stage for Generate {
 
     fn run(&self, params: GenerateParams, ctx: &StageContext) -> StageResult<()> {
         let answer = params.answer();
-        let samplers = Samplers::from_inputs(ctx.input_opt("heuristics"), ctx.input_opt("sampler"))?;
+        let samplers = Samplers::from_inputs(ctx)?;
         let model = load_model(ctx, params.hub.as_ref(), &answer)?;
         let prompts = DataSetReader::<Prompt>::open(&ctx.input("prompts")?.path)?;
         let total = prompts.schema().rows;

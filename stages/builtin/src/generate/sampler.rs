@@ -5,7 +5,7 @@ use lsn_heuristics::{HeuristicsFile, Pipeline, PipelineState, Scratch};
 use lsn_lm::{History, LogitsProcessor, ProcessorError, RowProcessor};
 use lsn_samplers::{Checkpoint, Sampler, Workspace};
 use lsn_stage::{
-    Artifact, StageError, StageResult,
+    StageContext, StageError, StageResult,
     record::{ProcessorConfig, SamplerInfo},
 };
 use serde_json::{Value, json};
@@ -32,18 +32,26 @@ pub(crate) struct NamedSampler {
 pub(crate) struct Samplers(Vec<NamedSampler>);
 
 impl Samplers {
-    /// Reads a heuristics file, a sampler checkpoint, or both.
+    /// Reads the heuristics file, the sampler checkpoint, or both, from the inputs of these names. Of pipelines that do the same
+    /// the first draws for all, which is told.
     ///
     /// # Errors
-    /// Neither is given, one does not parse, or two samplers have one name or one behaviour.
-    pub fn from_inputs(heuristics: Option<&Artifact>, checkpoint: Option<&Artifact>) -> StageResult<Self> {
+    /// Neither is given, one does not parse, or two samplers have one name.
+    pub fn from_inputs(ctx: &StageContext) -> StageResult<Self> {
+        let (heuristics, checkpoint) = (ctx.input_opt("heuristics"), ctx.input_opt("sampler"));
         let mut samplers = Vec::new();
         if let Some(artifact) = heuristics {
             let text = fs::read_to_string(&artifact.path)
                 .map_err(|error| StageError::io("cannot read the heuristics file", &error))?;
             let file = HeuristicsFile::from_yaml(&text).map_err(|error| StageError::user(error.to_string()))?;
-            for config in file.sampling_pipelines {
-                let pipeline = config.build().map_err(|error| StageError::user(error.to_string()))?;
+            let distinct = file.distinct().map_err(|error| StageError::user(error.to_string()))?;
+            if let [(repeat, original), ..] = &distinct.repeats[..] {
+                let count = distinct.repeats.len();
+                ctx.note(format!(
+                    "{count} pipelines do what another does and are not drawn again: `{repeat}` is `{original}`"
+                ));
+            }
+            for (config, pipeline) in distinct.pipelines {
                 let steps = config.processors.into_iter().map(|processor| ProcessorConfig {
                     name: processor.name,
                     params: processor.params.into_iter().collect(),

@@ -145,7 +145,8 @@ fn expected(params: &VerifyParams, ctx: &StageContext) -> StageResult<Expected> 
         let text = fs::read_to_string(&artifact.path)
             .map_err(|error| StageError::io(format!("cannot read {}", artifact.path.display()), &error))?;
         let file = HeuristicsFile::from_yaml(&text).map_err(|error| StageError::user(error.to_string()))?;
-        samplers.extend(file.sampling_pipelines.into_iter().map(|pipeline| pipeline.name));
+        let distinct = file.distinct().map_err(|error| StageError::user(error.to_string()))?;
+        samplers.extend(distinct.pipelines.into_iter().map(|(config, _)| config.name));
     }
     Ok(Expected { samplers, seeds: params.seeds.iter().copied().collect() })
 }
