@@ -145,8 +145,9 @@ fn an_edit_computes_what_it_changes_and_no_more() {
     assert_eq!(rows(&run, "generate"), (2 * 2 * 6 * 2, 2 * 2 * 6 * 4));
     let (computed, reused) = rows(&run, "quality");
     assert!(computed <= 2 * 6 * 2 && reused > 0, "{computed} judged, {reused} reused");
+    // Samplers that gave the same texts share a row.
     let (computed, reused) = rows(&run, "diversity");
-    assert_eq!((computed, reused), (6 * 2, 6 * 4));
+    assert!(computed <= 6 * 2 && computed + reused == 6 * 6, "{computed} sets measured, {reused} reused");
     let (computed, reused) = rows(&run, "verifiable");
     assert!(computed <= 2 * 6 * 2 && reused > 0, "{computed} verified, {reused} reused");
 
@@ -160,7 +161,8 @@ fn an_edit_computes_what_it_changes_and_no_more() {
     assert!(plan.contains("input sources changed") && plan.contains("quickstart_train.jsonl"), "{plan}");
     let run = project.run(&[]);
     assert_eq!(rows(&run, "generate"), (2 * 6, 2 * 5 * 6));
-    assert_eq!(rows(&run, "diversity"), (6, 5 * 6));
+    let (computed, reused) = rows(&run, "diversity");
+    assert!(computed <= 6 && computed + reused == 6 * 6, "{computed} sets measured, {reused} reused");
 
     // Invariant 9: what was put together from old and new rows equals a computation from scratch.
     let fresh = self::project();

@@ -17,6 +17,7 @@ pub mod resources;
 mod spawn;
 mod supervise;
 pub mod sweep;
+mod turn;
 mod worker;
 
 pub use devices::{GpuChoice, ParseGpusError, capacity};

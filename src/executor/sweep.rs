@@ -1,7 +1,9 @@
 //! Cleaning up after runs that were killed together with their guardian.
 
-use super::process::kill_marked;
+use super::{process::kill_marked, turn::Turn};
 use crate::home::{Home, RunId};
+use lsn_cache::{Lookup, Store, TaskKey};
+use lsn_digest::Digest;
 use std::{fs, io};
 
 /// What a sweep found.
@@ -36,7 +38,7 @@ pub fn is_live(home: &Home, run: &RunId) -> bool {
 
 /// Kills what dead runs of `pipeline` left, and removes their working directories. The caller holds the pipeline's lock,
 /// so every marked run of it is dead.
-pub fn sweep(home: &Home, pipeline: &str) -> Swept {
+pub fn sweep(home: &Home, pipeline: &str, store: &Store) -> Swept {
     let mut swept = Swept::default();
     for entry in fs::read_dir(home.live()).into_iter().flatten().flatten() {
         let Some(run) = entry.file_name().to_str().and_then(RunId::parse) else { continue };
@@ -48,7 +50,25 @@ pub fn sweep(home: &Home, pipeline: &str) -> Swept {
             unmark_live(home, &run);
         }
     }
+    if swept.runs > 0 {
+        remove_finished(home, store);
+    }
     swept
+}
+
+/// Scratch directories of workers that were killed between publishing and tidying up. Those without a result stay: their tasks
+/// go on from them.
+fn remove_finished(home: &Home, store: &Store) {
+    for entry in fs::read_dir(home.scratch()).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
+        let Ok(key) = name.parse::<Digest>().map(TaskKey) else { continue };
+        if matches!(store.action(&key), Ok(Lookup::Hit(_)))
+            && let Ok(Some(_turn)) = Turn::try_take(&home.scratch_of(&key))
+        {
+            let _ = fs::remove_dir_all(home.scratch_of(&key));
+        }
+    }
 }
 
 /// Working directories of commands are named after their run; nobody goes on in them.

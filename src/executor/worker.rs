@@ -3,6 +3,7 @@
 use super::{
     job::{JOB_VERSION, Job, JobInput, Line, Report},
     publish::{self, Finished},
+    turn::Turn,
 };
 use crate::home::now_ms;
 use lsn_cache::{Access, Lookup, OpenMode, RowStore, Rows, Store};
@@ -47,11 +48,13 @@ pub fn run_job(path: &Path, pipe: File, registry: &Registry, cancel: CancelToken
 fn work(job: &Job, pipe: &Arc<Pipe>, registry: &Registry, cancel: CancelToken) -> StageResult<Report> {
     let store = Store::open(&job.store, OpenMode::ReadWrite).map_err(publish::store_failure)?;
     // Two processes with one key take turns; the second finds the first one's result.
-    let _turn = lock(&job.scratch)?;
+    let _turn = Turn::wait(&job.scratch)?;
     if job.publish
         && job.adopt
         && let Lookup::Hit(record) = store.action(&job.key).map_err(publish::store_failure)?
     {
+        // Of an attempt that was killed after it had published.
+        let _ = fs::remove_dir_all(&job.scratch);
         return Ok(Report::Succeeded {
             outputs: record.outputs,
             withheld: None,
@@ -144,42 +147,6 @@ impl Directories {
                 .map_err(|error| StageError::io(format!("cannot create `{}`", directory.display()), &error))?;
         }
         Ok(new)
-    }
-}
-
-/// Waits for the scratch directory's lock, which ends with this process. The lock lies beside the directory, so that
-/// removing the one does not unlock the other.
-fn lock(scratch: &Path) -> StageResult<Turn> {
-    let path = scratch.with_extension("lock");
-    let failed = |error: &std::io::Error| StageError::io(format!("cannot lock `{}`", path.display()), error);
-    if let Some(parent) = scratch.parent() {
-        fs::create_dir_all(parent).map_err(|error| failed(&error))?;
-    }
-    loop {
-        let file =
-            File::options().create(true).truncate(false).write(true).open(&path).map_err(|error| failed(&error))?;
-        file.lock().map_err(|error| failed(&error))?;
-        // Whoever had it before may have removed it: then others lock another file by now.
-        use std::os::unix::fs::MetadataExt;
-        let same = |a: &fs::Metadata, b: &fs::Metadata| (a.dev(), a.ino()) == (b.dev(), b.ino());
-        if let (Ok(ours), Ok(there)) = (file.metadata(), fs::metadata(&path))
-            && same(&ours, &there)
-        {
-            return Ok(Turn { path, _file: file });
-        }
-    }
-}
-
-/// A held lock; its file goes with it.
-struct Turn {
-    path: PathBuf,
-    _file: File,
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        // Still locked, so nobody else can believe that they hold this very file.
-        let _ = fs::remove_file(&self.path);
     }
 }
 

@@ -140,7 +140,7 @@ pub fn run(
         }
     }
 
-    let swept = sweep::sweep(&session.home, &pipeline.name);
+    let swept = sweep::sweep(&session.home, &pipeline.name, session.catalog.store());
     if swept.processes > 0 {
         let message = format!("ended {} processes that a killed run had left", swept.processes);
         emit(RunEvent::Warning { message });
