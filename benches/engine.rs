@@ -1,7 +1,8 @@
-//! The engine's own costs: planning 10⁵ tasks; 1000 `command` tasks cold beside the bare shells, and again with nothing to
-//! do; a chain of 200; publishing and restoring 2 GiB.
+//! The engine's own costs: planning 10⁵ tasks; 1000 `command` tasks cold beside the bare shells, again with nothing to do, and
+//! with one changed input; a chain of 200; publishing and restoring 2 GiB.
 //!
-//! `cargo bench --bench engine` prints criterion's figures; `LSN_BENCH_LARGE=1` adds the 2 GiB ones.
+//! `cargo bench --bench engine` prints criterion's figures; `LSN_BENCH_LARGE=1` adds the 2 GiB ones. `--profile dev` measures the
+//! program that the README builds, without building all of it once more.
 
 #![expect(clippy::unwrap_used, reason = "a bench that panics has failed, as it should")]
 
@@ -114,6 +115,18 @@ impl Project {
         )
     }
 
+    /// As `thousand`, with an input of its own for each task.
+    fn thousand_inputs() -> Self {
+        let project = Self::new(
+            "lsn: 1\nstages:\n  copy:\n    uses: command\n    matrix: {i: {range: [0, 1000]}}\n    \
+             inputs: {a: \"./in/${matrix.i}.txt\"}\n    \
+             with: {run: \"cp ${inputs.a} ${outputs.out}\", outputs: {out: out.txt}}\n",
+        );
+        fs::create_dir(project.path().join("in")).unwrap();
+        (0..1000).for_each(|i| fs::write(project.path().join(format!("in/{i}.txt")), format!("text {i}\n")).unwrap());
+        project
+    }
+
     fn chain() -> Self {
         let mut manifest = "lsn: 1\nstages:\n".to_owned();
         for i in 0..200 {
@@ -205,6 +218,19 @@ fn commands(criterion: &mut Criterion) {
     });
     project.run();
     group.bench_function("1000_commands_nothing_to_do", |bencher| bencher.iter(|| project.run()));
+    let edited = Project::thousand_inputs();
+    edited.run();
+    let mut edits = 0;
+    group.bench_function("one_input_of_1000_changed", |bencher| {
+        bencher.iter_batched(
+            || {
+                edits += 1;
+                fs::write(edited.path().join("in/500.txt"), format!("edit {edits}\n")).unwrap();
+            },
+            |()| edited.run(),
+            BatchSize::PerIteration,
+        );
+    });
     let chain = Project::chain();
     chain.run();
     chain.run();
