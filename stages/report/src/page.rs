@@ -271,7 +271,7 @@ fn probabilities(page: &mut Page, example: &Example) {
     let kl = |value: f64| short(value);
     page.put(format_args!(
         "<figure><div class=\"tag\">{why} <span>· token {position} · <code>{pipeline}</code></span></div>\
-         <div class=\"context\">{dots}{context}<mark>{chosen}</mark></div>{plot}\
+         <div class=\"context\"><div>{dots}{context}<mark>{chosen}</mark></div></div>{plot}\
          <figcaption>Entropy {entropy} nats. KL from the target: raw {raw}, learned {learned}.</figcaption></figure>\n",
         why = escape(&example.why),
         position = example.position,

@@ -51,7 +51,7 @@ figure svg{display:block;max-width:100%;height:auto;margin:0 auto}figcaption{fon
 .pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(440px,100%),1fr));gap:20px}.pair figure{margin:0}
 code,.mono{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:.9em}
 code{background:var(--wash);border-radius:4px;padding:.1em .35em;overflow-wrap:anywhere}
-.context{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:13px;line-height:1.5;background:var(--wash);border-radius:6px;padding:9px 12px;margin:10px 0 12px;white-space:pre-wrap;overflow-wrap:anywhere;max-height:7.2em;overflow:hidden}
+.context{font-family:ui-monospace,SFMono-Regular,Menlo,Consolas,'DejaVu Sans Mono',monospace;font-size:13px;line-height:1.5;background:var(--wash);border-radius:6px;padding:9px 12px;margin:10px 0 12px;white-space:pre-wrap;overflow-wrap:anywhere;max-height:7.2em;overflow:hidden;display:flex;flex-direction:column-reverse}
 .context mark{background:var(--learned-wash);color:var(--learned);font-weight:700;border-radius:3px;padding:0 2px}
 .tag{font-size:14px;font-weight:600}.tag span{color:var(--soft);font-weight:400}
 .table{overflow-x:auto;background:var(--card);border:1px solid var(--hair);border-radius:10px;margin:0 0 22px}
