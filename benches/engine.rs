@@ -1,8 +1,7 @@
 //! The engine's own costs: planning 10⁵ tasks; 1000 `command` tasks cold beside the bare shells, again with nothing to do, and
-//! with one changed input; a chain of 200; publishing and restoring 2 GiB.
+//! with one changed input; a chain of 200. Large outputs: the bench `large`.
 //!
-//! `cargo bench --bench engine` prints criterion's figures; `LSN_BENCH_LARGE=1` adds the 2 GiB ones. `--profile dev` measures the
-//! program that the README builds, without building all of it once more.
+//! `cargo bench --bench engine --profile dev` measures the program that the README builds, without building all of it once more.
 
 #![expect(clippy::unwrap_used, reason = "a bench that panics has failed, as it should")]
 
@@ -11,7 +10,7 @@ use lsn::{
     manifest::{Pipeline, Resources, Retries, Source, StageName, Task, TaskId, TaskIndex},
     plan::{KeyManifest, Planner, ProjectInput, Selection, World, WorldError},
 };
-use lsn_cache::{Access, Lookup, MissReason, OpenMode, Ownership, Store, TaskKey};
+use lsn_cache::{Lookup, MissReason, TaskKey};
 use lsn_digest::Digest;
 use lsn_stage::{Port, PortKind};
 use serde_json::json;
@@ -19,7 +18,7 @@ use std::{
     collections::BTreeMap,
     fs,
     io::Write,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     sync::Arc,
     time::Duration,
@@ -238,49 +237,5 @@ fn commands(criterion: &mut Criterion) {
     group.finish();
 }
 
-fn large(criterion: &mut Criterion) {
-    if std::env::var_os("LSN_BENCH_LARGE").is_none() {
-        return;
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let store = Store::open(&directory.path().join("store"), OpenMode::ReadWrite).unwrap();
-    let source = directory.path().join("source");
-    let mut file = fs::File::create(&source).unwrap();
-    let block: Vec<u8> = (0..1_u32 << 18).flat_map(|i| i.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
-    for i in 0..2048_u32 {
-        file.write_all(&i.to_le_bytes()).unwrap();
-        file.write_all(&block[4..]).unwrap();
-    }
-    file.sync_all().unwrap();
-    let copy = |name: &str| -> PathBuf {
-        let target = directory.path().join(name);
-        let _ = fs::remove_file(&target);
-        fs::copy(&source, &target).unwrap();
-        target
-    };
-    let mut group = criterion.benchmark_group("2_gib");
-    group.sample_size(10).sampling_mode(SamplingMode::Flat);
-    group.bench_function("plain_copy", |bencher| bencher.iter(|| copy("plain")));
-    group.bench_function("publish", |bencher| {
-        bencher.iter_batched(
-            || copy("output"),
-            |output| store.capture(&output, Ownership::Own).unwrap(),
-            BatchSize::PerIteration,
-        );
-    });
-    let artifact = store.capture(&copy("output"), Ownership::Own).unwrap();
-    let restored = directory.path().join("restored");
-    group.bench_function("restore", |bencher| {
-        bencher.iter_batched(
-            || {
-                let _ = fs::remove_file(&restored);
-            },
-            |()| store.materialize(&artifact, &restored, Access::ReadOnly).unwrap(),
-            BatchSize::PerIteration,
-        );
-    });
-    group.finish();
-}
-
-criterion_group!(benches, planning, commands, large);
+criterion_group!(benches, planning, commands);
 criterion_main!(benches);

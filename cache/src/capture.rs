@@ -4,7 +4,7 @@ use crate::{
     Artifact, Directory, Entry, FileEntry, Store, StoreError, StoreResult,
     blob::{make_read_only, set_time_to_now},
     durable::sync_paths,
-    hashing::{HashingWriter, copy_all, digest_file},
+    hashing::{copy_hashing, digest_file},
     store::Temporary,
     walk::{Found, walk},
 };
@@ -170,9 +170,9 @@ impl Store {
 
     fn stage_copy(&self, found: &Found, temporary: Temporary) -> StoreResult<Staged> {
         let source = fs::File::open(&found.path).map_err(StoreError::io("open", &found.path))?;
-        let mut writer = HashingWriter::new(temporary.create()?);
-        copy_all(source, &mut writer).map_err(StoreError::io("copy", &found.path))?;
-        let (digest, size) = writer.result();
+        let target = temporary.create()?;
+        let copied = copy_hashing(source, &target, found.metadata.len());
+        let (digest, size) = copied.map_err(StoreError::io("copy", &found.path))?;
         let now = fs::metadata(&found.path).map_err(StoreError::io("look at", &found.path))?;
         let before = &found.metadata;
         if size != before.len() || (now.mtime(), now.mtime_nsec()) != (before.mtime(), before.mtime_nsec()) {
@@ -182,8 +182,7 @@ impl Store {
         if self.refresh_blob(&digest, size)? {
             return Ok(Staged::Known(entry));
         }
-        make_read_only(writer.get_ref(), found.executable())
-            .map_err(StoreError::io("make read-only", temporary.path()))?;
+        make_read_only(&target, found.executable()).map_err(StoreError::io("make read-only", temporary.path()))?;
         Ok(Staged::Temporary(entry, temporary))
     }
 }

@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     path::Path,
+    sync::mpsc,
 };
 
 /// From here on a file is mapped and hashed by all cores; below, one read is faster.
@@ -13,6 +14,12 @@ const PARALLEL_SIZE: u64 = 1 << 20;
 
 /// Bytes moved at once where content is copied.
 pub(crate) const CHUNK: usize = 1 << 20;
+
+/// From here on a second thread for the hashing pays.
+const PARALLEL_COPY: u64 = 16 << 20;
+
+/// Chunks on their way from the copying thread to the hashing one.
+const CHUNKS_AHEAD: usize = 3;
 
 /// Digest of a file's content; `file` stands at its start, `size` is what its metadata said.
 pub(crate) fn digest_file(file: &fs::File, path: &Path, size: u64) -> StoreResult<Digest> {
@@ -63,6 +70,51 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
+/// Copies all of `reader` into `writer` and hashes what passes; gives digest and number of the bytes written.
+///
+/// Where `expected` bytes are worth it, another thread hashes each piece while this one copies the next.
+pub(crate) fn copy_hashing(mut reader: impl Read, mut writer: impl Write, expected: u64) -> io::Result<(Digest, u64)> {
+    if expected < PARALLEL_COPY {
+        let mut writer = HashingWriter::new(writer);
+        copy_all(reader, &mut writer)?;
+        return Ok(writer.result());
+    }
+    std::thread::scope(|scope| {
+        let (full, to_hash) = mpsc::channel::<(Vec<u8>, usize)>();
+        let (hashed, free) = mpsc::channel();
+        let mut spare: Vec<_> = (0..CHUNKS_AHEAD).map(|_| vec![0; CHUNK]).collect();
+        let hashing = scope.spawn(move || {
+            let mut hasher = blake3::Hasher::new();
+            for (chunk, length) in to_hash {
+                hasher.update(&chunk[..length]);
+                // The copying thread needs no more chunks once it is done.
+                let _ = hashed.send(chunk);
+            }
+            Digest::from(hasher.finalize())
+        });
+        let died = || io::Error::other("the hashing thread ended early");
+        let mut total = 0;
+        loop {
+            let mut chunk = match spare.pop() {
+                Some(chunk) => chunk,
+                None => free.recv().map_err(|_| died())?,
+            };
+            match reader.read(&mut chunk) {
+                Ok(0) => break,
+                Ok(length) => {
+                    writer.write_all(&chunk[..length])?;
+                    total += length as u64;
+                    full.send((chunk, length)).map_err(|_| died())?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => spare.push(chunk),
+                Err(error) => return Err(error),
+            }
+        }
+        drop(full);
+        Ok((hashing.join().map_err(|_| died())?, total))
+    })
+}
+
 /// Copies all of `reader` into `writer`, in large pieces.
 pub(crate) fn copy_all(mut reader: impl Read, mut writer: impl Write) -> io::Result<u64> {
     let mut buffer = vec![0; CHUNK];
@@ -76,6 +128,69 @@ pub(crate) fn copy_all(mut reader: impl Read, mut writer: impl Write) -> io::Res
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Gives at most `most` bytes at once, and is interrupted now and then.
+    struct Halting<'a> {
+        bytes: &'a [u8],
+        most: usize,
+        reads: usize,
+    }
+
+    impl Read for Halting<'_> {
+        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+            self.reads += 1;
+            if self.reads.is_multiple_of(3) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let most = self.most.min(buffer.len());
+            self.bytes.read(&mut buffer[..most])
+        }
+    }
+
+    /// Accepts so many bytes.
+    struct Full(usize);
+
+    impl Write for Full {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.0 < bytes.len() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0 -= bytes.len();
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_is_copied_is_what_is_hashed_with_one_thread_or_two() {
+        let bytes: Vec<u8> = (0..5 * CHUNK + 77).map(|i| ((i * i) >> 7) as u8).collect();
+        for expected in [0, PARALLEL_COPY] {
+            for most in [usize::MAX, CHUNK / 2 + 1] {
+                let mut copy = Vec::new();
+                let reader = Halting { bytes: &bytes, most, reads: 0 };
+                let (digest, size) = copy_hashing(reader, &mut copy, expected).unwrap();
+                assert!(copy == bytes);
+                assert_eq!((digest, size), (Digest::of(&bytes), bytes.len() as u64));
+            }
+        }
+    }
+
+    #[test]
+    fn a_full_disk_ends_both_threads() {
+        let bytes = vec![1; 9 * CHUNK];
+        for room in [0, 4 * CHUNK] {
+            let error = copy_hashing(&*bytes, Full(room), PARALLEL_COPY).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::StorageFull);
         }
     }
 }

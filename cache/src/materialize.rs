@@ -1,10 +1,6 @@
 //! Materializing: from an artifact to files on disk.
 
-use crate::{
-    Artifact, Entry, FileEntry, Store, StoreError, StoreResult,
-    hashing::{HashingWriter, copy_all},
-    store::nonce,
-};
+use crate::{Artifact, Entry, FileEntry, Store, StoreError, StoreResult, hashing::copy_hashing, store::nonce};
 use std::{
     fs,
     io::{self, Write},
@@ -97,9 +93,7 @@ impl Store {
         }
         let mut found = None;
         write_new(target, file.executable, access, |output| {
-            let mut writer = HashingWriter::new(output);
-            copy_all(&source, &mut writer)?;
-            let (digest, _) = writer.result();
+            let (digest, _) = copy_hashing(&source, output, file.size)?;
             found = Some(digest);
             if digest == file.digest { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
         })

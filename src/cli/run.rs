@@ -10,9 +10,9 @@ use crate::{
     home::{RunId, RunStatus},
     plan::{Planner, Selection},
     progress::{Json, Observer, Plain, Terminal},
-    run::{self, RunOptions, Session},
+    run::{self, Placing, RunOptions, Session},
 };
-use clap::ValueEnum;
+use clap::{ValueEnum, builder::FalseyValueParser};
 use std::{
     fs,
     io::{self, IsTerminal},
@@ -67,6 +67,10 @@ pub struct Args {
     /// Replace files at output paths even if lsn did not write them
     #[arg(long)]
     overwrite: bool,
+    /// Leave outputs as read-only links into the store: no time and no space, whatever their size, but not to be edited.
+    /// Where the file system has reflinks, outputs cost nothing and are editable without this
+    #[arg(long, env = "LSN_LINK_OUTPUTS", value_parser = FalseyValueParser::new())]
+    link_outputs: bool,
 }
 
 pub fn execute(args: &Args, global: &Global) -> CliResult<Status> {
@@ -100,7 +104,7 @@ pub fn execute(args: &Args, global: &Global) -> CliResult<Status> {
         jobs: args.jobs,
         gpus: args.gpus.clone().unwrap_or_default(),
         keep_going: args.keep_going,
-        overwrite: args.overwrite,
+        placing: Placing { overwrite: args.overwrite, link: args.link_outputs },
     };
     let outcome =
         run::run(&session, pipeline, &loaded.registry, &id, &options, views(args.progress, global.verbose > 0))?;

@@ -13,14 +13,19 @@ use lsn_stage::{FailureClass, StageError, StageResult, command::CommandParams};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::Duration,
 };
 use tokio::sync::watch;
 
 /// Outputs up to this size are hashed where we are; larger ones on another thread.
 const SMALL: u64 = 1 << 20;
+
+/// A command that ends sooner has written little.
+const LASTING: Duration = Duration::from_millis(50);
 
 /// Runs a command and publishes its outputs.
 ///
@@ -52,14 +57,16 @@ async fn run_in(
     let (mut process, _) = Process::start(&mut command, &shared.guardian)
         .map_err(|error| Failure::submit(&format!("cannot start `{}`", params.shell), &error))?;
     let limits = Limits { time: attempt.timeout, mem: attempt.mem };
-    let ended = supervise(&mut process, limits, stop)
-        .await
-        .map_err(|error| Failure::submit("cannot wait for the command", &error))?;
+    let paths = |port: &lsn_stage::Port| command_output(params, &port.name).map(|path| work.join(path));
+    let ended = tokio::select! {
+        ended = supervise(&mut process, limits, stop) => ended,
+        never = write_behind(shared, || attempt.outputs.iter().filter_map(&paths).collect()) => match never {},
+    };
+    let ended = ended.map_err(|error| Failure::submit("cannot wait for the command", &error))?;
     if !ended.is_ok() {
         return Err(ended.failure());
     }
 
-    let paths = |port: &lsn_stage::Port| command_output(params, &port.name).map(|path| work.join(path));
     let captured = if attempt.outputs.iter().filter_map(&paths).all(|path| is_small(&path)) {
         publish::capture(shared.catalog.store(), &attempt.outputs, paths)
     } else {
@@ -85,6 +92,13 @@ async fn run_in(
         shared.note(&record);
     }
     Ok(Success { outputs, publication, rows: None, metrics: BTreeMap::new(), usage: ended.usage })
+}
+
+/// Starts outputs on their way to the disk while the command still writes them, for as long as this is awaited.
+async fn write_behind(shared: &Shared, outputs: impl FnOnce() -> Vec<PathBuf>) -> Infallible {
+    tokio::time::sleep(LASTING).await;
+    let _watch = shared.write_behind.watch(outputs());
+    std::future::pending().await
 }
 
 async fn capture_elsewhere(

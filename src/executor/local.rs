@@ -8,7 +8,7 @@ use crate::{
     home::{Home, RunDirectory, RunId, file_name},
     plan::COMMAND,
 };
-use lsn_cache::{ActionRecord, Catalog};
+use lsn_cache::{ActionRecord, Catalog, WriteBehind};
 use lsn_stage::FailureClass;
 use std::{
     cell::{Cell, RefCell},
@@ -54,6 +54,7 @@ pub(super) struct Shared {
     gpus_managed: bool,
     shells: RefCell<HashMap<String, PathBuf>>,
     cleaner: RefCell<Option<Cleaner>>,
+    pub write_behind: WriteBehind,
     /// Working directories made so far.
     works: Cell<u64>,
 }
@@ -81,6 +82,7 @@ impl Local {
             gpus_managed,
             shells: RefCell::default(),
             cleaner: RefCell::new(Some(Cleaner::start()?)),
+            write_behind: WriteBehind::new(),
             works: Cell::new(0),
             home,
             run,

@@ -6,7 +6,7 @@ use super::{
     turn::Turn,
 };
 use crate::home::now_ms;
-use lsn_cache::{Access, Lookup, OpenMode, RowStore, Rows, Store};
+use lsn_cache::{Access, Lookup, OpenMode, RowStore, Rows, Store, WriteBehind};
 use lsn_stage::{
     Artifact, CancelToken, EventSink, FailureClass, Registry, RowCounts, RowError, RowKey, RowMemo, RowSpace,
     StageContext, StageContextParts, StageError, StageEvent, StageResult,
@@ -82,8 +82,9 @@ fn work(job: &Job, pipe: &Arc<Pipe>, registry: &Registry, cancel: CancelToken) -
         memo: Arc::clone(&memo) as Arc<dyn RowMemo>,
         cancel,
     });
+    let watch = WriteBehind::new().watch(outputs.values().cloned().collect());
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| stage.run(&job.params, &context)));
-    drop(context);
+    drop((context, watch));
     // Rows are kept whatever became of the stage.
     let closed = memo.close();
     ran.unwrap_or_else(|panic| Err(StageError::user(format!("the stage panicked: {}", panic_message(&*panic)))))?;

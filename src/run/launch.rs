@@ -2,7 +2,7 @@
 
 use super::{
     driver::{Driver, Observers, Outcome, Setup, Signal},
-    outputs::{OutputError, Outputs},
+    outputs::{OutputError, Outputs, Placing},
     scheduler::Policy,
     session::Session,
     world::DiskWorld,
@@ -32,8 +32,8 @@ pub struct RunOptions {
     pub jobs: Option<u32>,
     pub gpus: GpuChoice,
     pub keep_going: bool,
-    /// Replace files at output paths that lsn did not write.
-    pub overwrite: bool,
+    /// How artifacts of `outputs:` are put into the project.
+    pub placing: Placing,
 }
 
 /// A run could not begin, or not end in order.
@@ -177,7 +177,7 @@ pub fn run(
     };
     notices();
     session.catalog.flush()?;
-    let written = write_outputs(session, pipeline, run, options.overwrite, &outcome, &emit);
+    let written = write_outputs(session, pipeline, run, options.placing, &outcome, &emit);
     let status = if written.is_err() && outcome.status == RunStatus::Done { RunStatus::Failed } else { outcome.status };
     emit(RunEvent::RunFinished { status, tally: outcome.tally, wall_ms: elapsed_ms(started) });
     observers.borrow_mut().flush();
@@ -229,14 +229,14 @@ fn write_outputs(
     session: &Session,
     pipeline: &Pipeline,
     run: &RunId,
-    overwrite: bool,
+    placing: Placing,
     outcome: &Outcome,
     emit: &dyn Fn(RunEvent),
 ) -> Result<(), OutputError> {
     if pipeline.publish.is_empty() || outcome.status == RunStatus::Interrupted {
         return Ok(());
     }
-    let mut outputs = Outputs::open(&session.home, &pipeline.name, run, overwrite);
+    let mut outputs = Outputs::open(&session.home, &pipeline.name, run, placing);
     let mut first_error = None;
     for publish in &pipeline.publish {
         let artifact = outcome.known[publish.task.0 as usize].as_ref().and_then(|known| known.get(&publish.output));

@@ -9,6 +9,6 @@ mod world;
 
 pub use driver::{Driver, Observers, Outcome, Setup, Signal};
 pub use launch::{RunError, RunOptions, plan, planned, run};
-pub use outputs::{OutputError, Outputs};
+pub use outputs::{OutputError, Outputs, Placing};
 pub use session::{OpenError, OpenOptions, Session};
 pub use world::DiskWorld;

@@ -40,18 +40,27 @@ pub struct Outputs {
     scratch: PathBuf,
     written: Written,
     dirty: bool,
-    overwrite: bool,
+    placing: Placing,
+}
+
+/// How outputs are put into the project.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Placing {
+    /// Replace what lsn did not write.
+    pub overwrite: bool,
+    /// Read-only, by hard link into the store where the file system has no reflinks; else files of the person's own.
+    pub link: bool,
 }
 
 impl Outputs {
     /// The outputs of a pipeline; `run` names the directory in which new content is built.
     #[must_use]
-    pub fn open(home: &Home, pipeline: &str, run: &RunId, overwrite: bool) -> Self {
+    pub fn open(home: &Home, pipeline: &str, run: &RunId, placing: Placing) -> Self {
         let list = home.published(pipeline);
         // A lost list costs a question (`--overwrite`), never a file.
         let written = fs::read(&list).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
         let scratch = home.scratch().join(format!("{run}-outputs"));
-        Self { root: home.root().to_owned(), list, scratch, written, dirty: false, overwrite }
+        Self { root: home.root().to_owned(), list, scratch, written, dirty: false, placing }
     }
 
     /// Puts `artifact` at the output's path; `false` if it is there already.
@@ -67,7 +76,8 @@ impl Outputs {
                 self.settle(&publish.path, digest);
                 return Ok(false);
             }
-            if !self.overwrite {
+            verify_linked(artifact, &target, catalog)?;
+            if !self.placing.overwrite {
                 let path = publish.path.clone();
                 match self.written.0.get(&publish.path) {
                     None => return Err(OutputError::Foreign { path }),
@@ -80,7 +90,8 @@ impl Outputs {
         self.written.0.entry(publish.path.clone()).or_default().push(digest);
         self.dirty = true;
         self.save()?;
-        replace(artifact, &target, &self.scratch, catalog)?;
+        let access = if self.placing.link { Access::ReadOnly } else { Access::Editable };
+        replace(artifact, &target, access, &self.scratch, catalog)?;
         self.settle(&publish.path, digest);
         Ok(true)
     }
@@ -110,8 +121,28 @@ impl Outputs {
     }
 }
 
+/// Checks the blobs that files under `target` are links to: whoever is not held back by permissions may have written
+/// through one, into the store.
+fn verify_linked(artifact: &Artifact, target: &Path, catalog: &Catalog) -> Result<(), StoreError> {
+    let identity = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
+    for (relative, file) in artifact.blobs() {
+        let there = if relative.is_empty() { target.to_owned() } else { target.join(relative) };
+        let there = identity(&there);
+        if there.is_some() && there == identity(&catalog.store().blob_path(&file.digest)) {
+            catalog.store().verify_blob(&file.digest)?;
+        }
+    }
+    Ok(())
+}
+
 /// Builds the new content in `scratch` and swaps it in.
-fn replace(artifact: &Artifact, target: &Path, scratch: &Path, catalog: &Catalog) -> Result<(), OutputError> {
+fn replace(
+    artifact: &Artifact,
+    target: &Path,
+    access: Access,
+    scratch: &Path,
+    catalog: &Catalog,
+) -> Result<(), OutputError> {
     let failed = |error| OutputError::Io { path: target.to_owned(), error };
     let parent = target.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(parent).map_err(failed)?;
@@ -121,7 +152,7 @@ fn replace(artifact: &Artifact, target: &Path, scratch: &Path, catalog: &Catalog
     let beside = if device(scratch).map_err(failed)? == device(parent).map_err(failed)? { scratch } else { parent };
     let building = tempfile::Builder::new().prefix(".lsn-").tempdir_in(beside).map_err(failed)?;
     let new = building.path().join("new");
-    catalog.store().materialize(artifact, &new, Access::Editable)?;
+    catalog.store().materialize(artifact, &new, access)?;
     if let Ok(old) = fs::symlink_metadata(target)
         && (old.is_dir() || new.is_dir())
     {

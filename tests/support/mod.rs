@@ -92,6 +92,7 @@ impl Project {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lsn"));
         command.args(args).current_dir(&self.root).stdin(Stdio::null());
         command.env_remove("LSN_STORE").env_remove("LSN_PROFILE").env_remove("LSN_LOG").env_remove("LSN_RUN_ID");
+        command.env_remove("LSN_LINK_OUTPUTS");
         command
     }
 
