@@ -1,10 +1,13 @@
 //! Materializing: from an artifact to files on disk.
 
-use crate::{Artifact, Entry, FileEntry, Store, StoreError, StoreResult, hashing::copy_hashing, store::nonce};
+use crate::{
+    Artifact, Entry, FileEntry, Store, StoreError, StoreResult, hashing::copy_hashing, lay_out::LINKED_FROM,
+    store::nonce,
+};
 use std::{
     fs,
     io::{self, Write},
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
 };
 
@@ -13,6 +16,9 @@ use std::{
 pub enum Access {
     /// Read only: a reflink, else a hard link to the blob, else a copy. Costs no time, whatever the size.
     ReadOnly,
+    /// As `ReadOnly`, but files of 16 MiB and more are symbolic links to their blobs: what [`crate::lay_out`] makes of files of
+    /// the project.
+    Borrowed,
     /// Anything: files of the reader's own, by reflink, else by a copy that is checked on the way.
     Editable,
 }
@@ -75,6 +81,11 @@ impl Store {
         if metadata.len() != file.size {
             return Err(StoreError::BlobSize { digest: file.digest, expected: file.size, found: metadata.len() });
         }
+        // A blob has the permissions of the file that it came from: it will do only if those are the wanted ones.
+        let same_mode = (metadata.permissions().mode() & 0o100 != 0) == file.executable;
+        if access == Access::Borrowed && same_mode && file.size >= LINKED_FROM {
+            return symlink(&blob, target).map_err(StoreError::io("link", target));
+        }
         if self.may_reflink() {
             let mut cloned = false;
             write_new(target, file.executable, access, |output| {
@@ -86,9 +97,7 @@ impl Store {
                 return Ok(());
             }
         }
-        // A hard link has the blob's permissions: it will do only if those are the wanted ones.
-        let same_mode = (metadata.permissions().mode() & 0o100 != 0) == file.executable;
-        if access == Access::ReadOnly && same_mode && fs::hard_link(&blob, target).is_ok() {
+        if access != Access::Editable && same_mode && fs::hard_link(&blob, target).is_ok() {
             return Ok(());
         }
         let mut found = None;
@@ -115,8 +124,8 @@ fn write_new(
     let written = fs::File::options().write(true).create_new(true).open(&building).and_then(|mut file| {
         fill(&mut file)?;
         let mode = match (access, executable) {
-            (Access::ReadOnly, false) => 0o444,
-            (Access::ReadOnly, true) => 0o555,
+            (Access::ReadOnly | Access::Borrowed, false) => 0o444,
+            (Access::ReadOnly | Access::Borrowed, true) => 0o555,
             (Access::Editable, false) => return Ok(()),
             (Access::Editable, true) => file.metadata()?.permissions().mode() | 0o111,
         };

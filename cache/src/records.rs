@@ -2,7 +2,7 @@
 
 use crate::{
     ActionRecord, ParseRecordError, Store, StoreError, StoreEvent, StoreResult, TaskKey, blob::set_time_to_now,
-    layout::for_each_digest,
+    layout::for_each_digest, store::Temporary,
 };
 use lsn_digest::Digest;
 use std::{
@@ -86,23 +86,7 @@ impl Store {
     /// # Errors
     /// A listed blob is missing or of the wrong size, or the store cannot be written.
     pub fn put_action(&self, record: &ActionRecord) -> StoreResult<Published> {
-        self.check_writable()?;
-        for artifact in record.outputs.values() {
-            for (_, file) in artifact.blobs() {
-                if !self.refresh_blob(&file.digest, file.size)? {
-                    return Err(match self.blob_size(&file.digest)? {
-                        None => StoreError::BlobMissing { digest: file.digest },
-                        Some(found) => StoreError::BlobSize { digest: file.digest, expected: file.size, found },
-                    });
-                }
-            }
-        }
-        self.sync_blob_dirs()?;
-
-        let bytes =
-            record.encode().map_err(|error| StoreError::Encode { key: record.key.0, message: error.to_string() })?;
-        let temporary = self.temporary();
-        temporary.create()?.write_all(&bytes).map_err(StoreError::io("write", temporary.path()))?;
+        let temporary = self.write_record(record)?;
         let path = self.layout().action(&record.key);
         let published = match temporary.link_new(&path)? {
             Some(new_parent) => {
@@ -123,6 +107,57 @@ impl Store {
         // The writer of the visible record may not have flushed it; after our own sync it must not get lost.
         self.pending().add_record(&path, false);
         Ok(published)
+    }
+
+    /// As [`Store::put_action`], and takes the place of whatever record of the key is there: a person said that it is wrong.
+    ///
+    /// # Errors
+    /// As [`Store::put_action`].
+    pub fn replace_action(&self, record: &ActionRecord) -> StoreResult<Published> {
+        if let Err(reason @ MissReason::NewerFormat { .. }) = self.parse_record(&record.key)? {
+            return Ok(Published::NotReplaced(reason));
+        }
+        let temporary = self.write_record(record)?;
+        let path = self.layout().action(&record.key);
+        let new_parent = temporary.rename(&path)?;
+        self.pending().add_record(&path, new_parent);
+        Ok(Published::New)
+    }
+
+    /// Removes the record of a key; its blobs go with the next collection of garbage. `false` if there is none.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub fn forget_action(&self, key: &TaskKey) -> StoreResult<bool> {
+        self.check_writable()?;
+        let path = self.layout().action(key);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(StoreError::io("remove", &path)(error)),
+        }
+    }
+
+    /// Writes a record whose blobs are all there, under a temporary name.
+    fn write_record(&self, record: &ActionRecord) -> StoreResult<Temporary> {
+        self.check_writable()?;
+        for artifact in record.outputs.values() {
+            for (_, file) in artifact.blobs() {
+                if !self.refresh_blob(&file.digest, file.size)? {
+                    return Err(match self.blob_size(&file.digest)? {
+                        None => StoreError::BlobMissing { digest: file.digest },
+                        Some(found) => StoreError::BlobSize { digest: file.digest, expected: file.size, found },
+                    });
+                }
+            }
+        }
+        self.sync_blob_dirs()?;
+
+        let bytes =
+            record.encode().map_err(|error| StoreError::Encode { key: record.key.0, message: error.to_string() })?;
+        let temporary = self.temporary();
+        temporary.create()?.write_all(&bytes).map_err(StoreError::io("write", temporary.path()))?;
+        Ok(temporary)
     }
 
     /// Looks up a task key. A hit has a sound record whose blobs are all there with the right size.

@@ -2,6 +2,7 @@
 
 use super::{CliError, CliResult, Global, Status, Style, load::home, runs::is_running};
 use crate::{
+    executor::sweep,
     home::{Home, PastRun},
     manifest::ByteSize,
     progress,
@@ -9,11 +10,10 @@ use crate::{
 use clap::Subcommand;
 use indicatif::{ProgressBar, ProgressStyle};
 use lsn_cache::{
-    Amount, Catalog, Digest, EventHandler, GcPolicy, Lookup, MissReason, OpenMode, SledIndex, Store, StoreError,
-    TaskKey,
+    Amount, Catalog, EventHandler, GcPolicy, Lookup, MissReason, OpenMode, SledIndex, Store, StoreError, TaskKey,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Write},
     path::PathBuf,
@@ -54,12 +54,18 @@ enum Command {
         /// Remove the longest unused results until the store has at most so many bytes, such as `20GiB`
         #[arg(long, value_name = "SIZE", value_parser = parse_size)]
         max_size: Option<u64>,
-        /// Results of this many latest runs stay
+        /// This many latest runs of each pipeline stay, and as many that computed something: results, journals and logs
         #[arg(long, value_name = "N", default_value_t = 5)]
         keep_runs: usize,
         /// Say what would go, and remove nothing
         #[arg(short = 'n', long)]
         dry_run: bool,
+    },
+    /// Forget the result of a task that is wrong: the next run computes it anew
+    Forget {
+        /// A task of an earlier run, or the beginning of a task key
+        #[arg(value_name = "TASK|KEY")]
+        what: String,
     },
     /// Keep a result whatever `gc` is told
     Pin {
@@ -97,6 +103,7 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
             let policy = GcPolicy { max_age: *max_age, max_size: *max_size, dry_run: *dry_run, ..GcPolicy::default() };
             collect(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), &policy, *keep_runs)
         }
+        Command::Forget { what } => forget(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), what),
         Command::Pin { what, note, remove } => {
             pin(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), what.as_deref(), note, *remove)
         }
@@ -193,25 +200,32 @@ fn verify(store: &Store) -> CliResult<Status> {
 
 fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usize) -> CliResult<Status> {
     let mut roots = BTreeSet::new();
+    let mut forgotten = 0;
     if let Some(home) = home {
-        let runs = PastRun::all(home);
-        let first_kept = runs.len().saturating_sub(keep_runs);
-        for (position, run) in runs.iter().enumerate() {
-            if position >= first_kept || is_running(run) {
+        // Of each pipeline the latest runs, and the latest that computed something: their logs are the ones worth reading.
+        let mut kept: BTreeMap<String, [usize; 2]> = BTreeMap::new();
+        for run in PastRun::all(home).iter().rev() {
+            let [all, computed] = kept.entry(run.pipeline.clone()).or_default();
+            let has_computed = run.tasks.iter().any(|task| task.attempts > 0);
+            *all += 1;
+            *computed += usize::from(has_computed);
+            if *all <= keep_runs || (has_computed && *computed <= keep_runs) || is_running(run) {
                 roots.extend(run.tasks.iter().filter_map(|task| task.key));
-            } else if !policy.dry_run {
-                // The journal and the logs of a run that nobody keeps.
-                fs::remove_dir_all(home.run(&run.run).path())?;
+            } else {
+                forgotten += 1;
+                if !policy.dry_run {
+                    fs::remove_dir_all(home.run(&run.run).path())?;
+                }
             }
         }
     }
     if let Some(home) = home.filter(|_| !policy.dry_run) {
-        remove_scratch(home);
+        sweep::remove_abandoned(home, SCRATCH_KEPT);
     }
     let report = store.gc(&roots, policy)?;
     let word = if policy.dry_run { "would remove" } else { "removed" };
     println!(
-        "{word} {} results, {} blobs, {} row segments and {} leftovers: {} freed, {} kept",
+        "{word} {} results, {} blobs, {} row segments, {} leftovers and {forgotten} runs' journals and logs: {} freed, {} kept",
         report.actions,
         report.blobs,
         report.row_segments,
@@ -229,18 +243,6 @@ fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usi
     Ok(Status::Done)
 }
 
-/// Removes what interrupted tasks kept to go on from and nobody went on from for a week.
-fn remove_scratch(home: &Home) {
-    for entry in fs::read_dir(home.scratch()).into_iter().flatten().flatten() {
-        let is_key = entry.file_name().to_str().is_some_and(|name| name.parse::<Digest>().is_ok());
-        let age = entry.metadata().and_then(|metadata| metadata.modified()).ok().and_then(|time| time.elapsed().ok());
-        if is_key && age.is_some_and(|age| age > SCRATCH_KEPT) {
-            // A task that uses it right now has made a directory in it, so it is young.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-}
-
 fn pin(store: &Store, home: Option<&Home>, what: Option<&str>, note: &str, remove: bool) -> CliResult<Status> {
     let Some(what) = what else {
         for pin in store.pins()? {
@@ -248,16 +250,7 @@ fn pin(store: &Store, home: Option<&Home>, what: Option<&str>, note: &str, remov
         }
         return Ok(Status::Done);
     };
-    let keys = find_keys(store, home, what)?;
-    let key = match keys.as_slice() {
-        [one] => *one,
-        [] => {
-            return Err(CliError::usage(format!("`{what}` names no result")).hint("`lsn cache ls` lists them"));
-        }
-        many => {
-            return Err(CliError::usage(format!("`{what}` names {} results", many.len())).hint("give more digits"));
-        }
-    };
+    let key = find_key(store, home, what)?;
     if remove {
         let there = store.unpin(&key)?;
         println!("{} {key}", if there { "unpinned" } else { "was not pinned:" });
@@ -267,6 +260,22 @@ fn pin(store: &Store, home: Option<&Home>, what: Option<&str>, note: &str, remov
         println!("pinned {key}");
     }
     Ok(Status::Done)
+}
+
+fn forget(store: &Store, home: Option<&Home>, what: &str) -> CliResult<Status> {
+    let key = find_key(store, home, what)?;
+    let there = store.forget_action(&key)?;
+    println!("{} {key}", if there { "forgot" } else { "there is no result of" });
+    Ok(Status::Done)
+}
+
+/// The one result that `what` names.
+fn find_key(store: &Store, home: Option<&Home>, what: &str) -> CliResult<TaskKey> {
+    match find_keys(store, home, what)?.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(CliError::usage(format!("`{what}` names no result")).hint("`lsn cache ls` lists them")),
+        many => Err(CliError::usage(format!("`{what}` names {} results", many.len())).hint("give more digits")),
+    }
 }
 
 fn find_keys(store: &Store, home: Option<&Home>, what: &str) -> CliResult<Vec<TaskKey>> {

@@ -94,7 +94,10 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
 }
 
 fn machine() -> Vec<Check> {
-    let capacity = capacity(None, &GpuChoice::Detect);
+    let capacity = match capacity(None, &GpuChoice::Detect) {
+        Ok(capacity) => capacity,
+        Err(error) => return vec![Check::new("gpus", Verdict::Bad, error.to_string())],
+    };
     let mem = capacity
         .mem
         .map_or_else(|| "unknown".to_owned(), |bytes| format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30)));

@@ -114,6 +114,7 @@ impl From<RunError> for CliError {
                 }
                 new
             }
+            RunError::Gpus(_) => Self::usage(message),
             RunError::Output(_) => Self::failed(message),
             RunError::Io { .. } | RunError::Start(_) | RunError::Store(_) => Self::failed(message),
         }

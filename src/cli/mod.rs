@@ -155,12 +155,22 @@ pub fn main() -> ExitCode {
     {
         return CliError::usage(format!("cannot enter `{}`: {error}", directory.display())).report();
     }
+    if !matches!(cli.command, Command::Run(_) | Command::Exec(_) | Command::Guardian(_)) {
+        end_with_reader();
+    }
     match cli.command.execute(&cli.global) {
         Ok(Status::Done) => ExitCode::SUCCESS,
         Ok(Status::Failed) => ExitCode::from(1),
         Ok(Status::Interrupted) => ExitCode::from(130),
         Err(error) => error.report(),
     }
+}
+
+/// A command that only says something ends quietly when nobody reads on (`lsn cache ls | head`), as programs on Unix do. A run
+/// goes on.
+fn end_with_reader() {
+    // SAFETY: the default disposition is valid for this signal, and no other thread runs yet.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// Diagnostics for developers: `LSN_LOG` in the syntax of `tracing_subscriber::EnvFilter`, or `-v`.

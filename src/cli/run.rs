@@ -15,7 +15,7 @@ use crate::{
 use clap::{ValueEnum, builder::FalseyValueParser};
 use std::{
     fs,
-    io::{self, IsTerminal},
+    io::{self, IsTerminal, Write},
     sync::Arc,
 };
 
@@ -113,7 +113,8 @@ pub fn execute(args: &Args, global: &Global) -> CliResult<Status> {
             if let Some(summary) = &pipeline.summary
                 && args.progress != Progress::Json
             {
-                println!("{}", summary.trim_end());
+                // The work is done and kept; a reader that is gone changes nothing about it.
+                let _ = writeln!(io::stdout(), "{}", summary.trim_end());
             }
             Ok(Status::Done)
         }

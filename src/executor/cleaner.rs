@@ -1,7 +1,8 @@
 //! Removing working directories beside the work: on some file systems a removal waits for the disk, and no task should.
 
+use super::remove::remove_tree;
 use std::{
-    fs, io,
+    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError, mpsc},
     thread::{self, JoinHandle},
@@ -27,7 +28,7 @@ impl Cleaner {
                 let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
                 let Ok(directory) = next else { return };
                 // What cannot be removed now is removed by the sweep of a later run.
-                let _ = fs::remove_dir_all(directory);
+                let _ = remove_tree(&directory);
             }
         };
         let threads = (0..THREADS).map(|_| {
@@ -54,6 +55,7 @@ impl Cleaner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn everything_is_gone_when_it_has_finished() {

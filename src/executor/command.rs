@@ -8,7 +8,8 @@ use super::{
     supervise::{Limits, supervise},
 };
 use crate::plan::{Content, Input, Outputs, command_output};
-use lsn_cache::{Access, Artifact};
+use lsn_cache::{Access, Artifact, Store, StoreError, lay_out};
+use lsn_digest::Digest;
 use lsn_stage::{FailureClass, StageError, StageResult, command::CommandParams};
 use serde::Deserialize;
 use std::{
@@ -17,7 +18,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 use tokio::sync::watch;
 
@@ -47,7 +48,8 @@ async fn run_in(
     work: &Path,
     stop: &mut watch::Receiver<Stop>,
 ) -> Result<Success, Failure> {
-    let line = prepare(shared, attempt, params, work).map_err(Failure::from)?;
+    let mut lent = Lent::default();
+    let line = prepare(shared, attempt, params, work, &mut lent).map_err(Failure::from)?;
     let mut command = Command::new(shared.shell(&params.shell)?);
     command.arg("-c").arg(&line).current_dir(work).stdin(Stdio::null());
     shared.set_command_environment(&mut command, attempt);
@@ -63,6 +65,8 @@ async fn run_in(
         never = write_behind(shared, || attempt.outputs.iter().filter_map(&paths).collect()) => match never {},
     };
     let ended = ended.map_err(|error| Failure::submit("cannot wait for the command", &error))?;
+    // However it ended: what it did to the store must not reach others.
+    lent.check(shared).map_err(|error| Failure { usage: ended.usage, ..error.into() })?;
     if !ended.is_ok() {
         return Err(ended.failure());
     }
@@ -84,6 +88,7 @@ async fn run_in(
         metrics: BTreeMap::new(),
         facts: BTreeMap::new(),
         publish: attempt.publish,
+        replace: !attempt.adopt,
         watched: &attempt.watched,
     };
     let (outputs, publication, record) = publish::publish(shared.catalog.store(), finished, outputs)
@@ -123,7 +128,13 @@ fn is_small(path: &Path) -> bool {
 }
 
 /// Lays out the working directory; returns the command line.
-fn prepare(shared: &Shared, attempt: &Attempt, params: &CommandParams, work: &Path) -> StageResult<String> {
+fn prepare(
+    shared: &Shared,
+    attempt: &Attempt,
+    params: &CommandParams,
+    work: &Path,
+    lent: &mut Lent,
+) -> StageResult<String> {
     let cannot = |what: &str, path: &Path, error: &std::io::Error| {
         StageError::io(format!("cannot {what} `{}`", path.display()), error)
     };
@@ -133,7 +144,7 @@ fn prepare(shared: &Shared, attempt: &Attempt, params: &CommandParams, work: &Pa
         let inputs = work.join("inputs");
         fs::create_dir(&inputs).map_err(|error| cannot("create", &inputs, &error))?;
         for (name, list) in &attempt.inputs {
-            lines.insert(name.clone(), place(shared, name, list, work)?);
+            lines.insert(name.clone(), place(shared, name, list, work, lent)?);
         }
     }
     let parents: BTreeSet<PathBuf> = params
@@ -150,29 +161,73 @@ fn prepare(shared: &Shared, attempt: &Attempt, params: &CommandParams, work: &Pa
 }
 
 /// Puts the artifacts of one input under `inputs/<name>/`; returns their paths relative to the working directory.
-fn place(shared: &Shared, input: &str, list: &[Input], work: &Path) -> StageResult<Vec<String>> {
+///
+/// Files of the project and artifacts of equal content are laid out alike: which of them it is is not in the key.
+fn place(shared: &Shared, input: &str, list: &[Input], work: &Path, lent: &mut Lent) -> StageResult<Vec<String>> {
     let directory = work.join("inputs").join(input);
     fs::create_dir_all(&directory)
         .map_err(|error| StageError::io(format!("cannot create `{}`", directory.display()), &error))?;
     let mut taken = BTreeSet::new();
     let mut paths = Vec::with_capacity(list.len());
     for (position, artifact) in list.iter().enumerate() {
-        let name =
-            if taken.insert(&artifact.name) { artifact.name.clone() } else { format!("{position}-{}", artifact.name) };
+        let mut name = artifact.name.clone();
+        while !taken.insert(name.clone()) {
+            name = format!("{position}-{name}");
+        }
         let target = directory.join(&name);
         match &artifact.content {
-            // A link costs nothing whatever the size, and the file stays the person's own.
-            Content::Project(path) => std::os::unix::fs::symlink(path, &target)
-                .map_err(|error| StageError::io(format!("cannot link `{}`", path.display()), &error))?,
-            Content::Stored(artifact) => materialize(shared, artifact, &target)?,
+            Content::Project(path) => lay_out(path, &target).map_err(publish::store_failure)?,
+            Content::Stored(artifact) => {
+                let store = shared.catalog.store();
+                store.materialize(artifact, &target, Access::Borrowed).map_err(publish::store_failure)?;
+                lent.add(store, input, artifact);
+            }
         }
         paths.push(format!("inputs/{input}/{name}"));
     }
     Ok(paths)
 }
 
-fn materialize(shared: &Shared, artifact: &Artifact, target: &Path) -> StageResult<()> {
-    shared.catalog.store().materialize(artifact, target, Access::ReadOnly).map_err(publish::store_failure)
+/// Blobs that a command reads where they lie. They are read-only, but root is not held back by permissions.
+#[derive(Default)]
+struct Lent(Vec<LentBlob>);
+
+struct LentBlob {
+    digest: Digest,
+    input: String,
+    state: Option<(u64, SystemTime)>,
+}
+
+/// What writing to a file changes.
+fn state(path: &Path) -> Option<(u64, SystemTime)> {
+    fs::symlink_metadata(path).and_then(|metadata| Ok((metadata.len(), metadata.modified()?))).ok()
+}
+
+impl Lent {
+    fn add(&mut self, store: &Store, input: &str, artifact: &Artifact) {
+        self.0.extend(artifact.blobs().map(|(_, file)| LentBlob {
+            digest: file.digest,
+            input: input.to_owned(),
+            state: state(&store.blob_path(&file.digest)),
+        }));
+    }
+
+    /// A blob that was written to goes to quarantine, and the task fails with its name.
+    fn check(&self, shared: &Shared) -> StageResult<()> {
+        let store = shared.catalog.store();
+        for blob in &self.0 {
+            // The time alone may have moved because somebody published the same content again.
+            if state(&store.blob_path(&blob.digest)) != blob.state
+                && let Err(error @ (StoreError::BlobDamaged { .. } | StoreError::BlobSize { .. })) =
+                    store.verify_blob(&blob.digest)
+            {
+                let message = format!("the command changed its input `{}`: {error}", blob.input);
+                return Err(StageError::new(FailureClass::Contract, message)
+                    .hint("let it change a copy; what it damaged is made anew by the next run"));
+            }
+        }
+        Ok(())
+    }
 }
 
 impl From<StageError> for Failure {

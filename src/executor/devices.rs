@@ -9,9 +9,9 @@ pub enum GpuChoice {
     /// What `CUDA_VISIBLE_DEVICES` shows of what the driver finds.
     #[default]
     Detect,
-    /// This many, named 0, 1, …
+    /// This many: the first that `CUDA_VISIBLE_DEVICES` names, else 0, 1, …
     Count(u32),
-    /// These, by ordinal or UUID.
+    /// These, by ordinal or UUID; `CUDA_VISIBLE_DEVICES` must not hide them.
     Names(Vec<String>),
 }
 
@@ -39,18 +39,55 @@ impl std::str::FromStr for GpuChoice {
     }
 }
 
+/// `--gpus` asks for more than this process may use.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`--gpus` asks for {asked}, but CUDA_VISIBLE_DEVICES leaves {visible}; ask for fewer or widen the variable")]
+pub struct GpusHidden {
+    asked: String,
+    visible: String,
+}
+
+/// The names of declared GPUs; an inherited list of devices is honoured.
+fn declared(choice: &GpuChoice, visible: Option<&str>) -> Result<Vec<String>, GpusHidden> {
+    let visible: Option<Vec<&str>> =
+        visible.map(|list| list.split(',').map(str::trim).filter(|name| !name.is_empty()).collect());
+    let hidden = |asked: String, visible: &[&str]| GpusHidden {
+        asked,
+        visible: if visible.is_empty() { "none".to_owned() } else { format!("`{}`", visible.join(",")) },
+    };
+    match (choice, visible) {
+        (GpuChoice::Detect, _) => Ok(Vec::new()),
+        (GpuChoice::Count(count), None) => Ok((0..*count).map(|ordinal| ordinal.to_string()).collect()),
+        (GpuChoice::Count(count), Some(visible)) if *count as usize > visible.len() => {
+            Err(hidden(format!("{count} GPUs"), &visible))
+        }
+        (GpuChoice::Count(count), Some(visible)) => {
+            Ok(visible.into_iter().take(*count as usize).map(ToOwned::to_owned).collect())
+        }
+        (GpuChoice::Names(names), visible) => {
+            let missing = visible.as_ref().and_then(|list| names.iter().find(|name| !list.contains(&name.as_str())));
+            match missing {
+                Some(name) => Err(hidden(format!("`{name}`"), &visible.unwrap_or_default())),
+                None => Ok(names.clone()),
+            }
+        }
+    }
+}
+
 /// What tasks can hold on this machine. `jobs`: tasks at once, by default one per core.
-#[must_use]
-pub fn capacity(jobs: Option<u32>, gpus: &GpuChoice) -> Capacity {
+///
+/// # Errors
+/// GPUs are declared that an inherited `CUDA_VISIBLE_DEVICES` hides.
+pub fn capacity(jobs: Option<u32>, gpus: &GpuChoice) -> Result<Capacity, GpusHidden> {
     let cores = thread::available_parallelism().map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(u32::MAX));
     let jobs = jobs.unwrap_or(cores).max(1);
+    let visible = std::env::var("CUDA_VISIBLE_DEVICES").ok();
     let gpus = match gpus {
-        GpuChoice::Detect => detect(std::env::var("CUDA_VISIBLE_DEVICES").ok().as_deref()),
-        GpuChoice::Count(count) => (0..*count).map(|ordinal| Gpu { name: ordinal.to_string(), mem: None }).collect(),
-        GpuChoice::Names(names) => names.iter().map(|name| Gpu { name: name.clone(), mem: None }).collect(),
+        GpuChoice::Detect => detect(visible.as_deref()),
+        declares => declared(declares, visible.as_deref())?.into_iter().map(|name| Gpu { name, mem: None }).collect(),
     };
     // More jobs than cores are the person's wish; each of them counts as a core then.
-    Capacity { jobs, cpus: cores.max(jobs), mem: memory(), gpus }
+    Ok(Capacity { jobs, cpus: cores.max(jobs), mem: memory(), gpus })
 }
 
 fn memory() -> Option<u64> {
@@ -130,6 +167,13 @@ mod tests {
         assert_eq!("2,".parse(), Ok(GpuChoice::Names(vec!["2".into()])));
         assert_eq!("0,GPU-1".parse(), Ok(GpuChoice::Names(vec!["0".into(), "GPU-1".into()])));
         assert!("many of them".parse::<GpuChoice>().is_err());
-        assert_eq!(capacity(Some(3), &GpuChoice::Count(2)).gpus.len(), 2);
+        let names = |choice: &str, visible| declared(&choice.parse().unwrap(), visible);
+        assert_eq!(names("2", None), Ok(vec!["0".into(), "1".into()]));
+        // Somebody who was given two devices of many must not take another's.
+        assert_eq!(names("2", Some("4,5")), Ok(vec!["4".into(), "5".into()]));
+        assert_eq!(names("5,", Some("4,5")), Ok(vec!["5".into()]));
+        assert!(names("3", Some("4,5")).unwrap_err().to_string().contains("`4,5`"));
+        assert!(names("0,", Some("4,5")).unwrap_err().to_string().contains("`0`"));
+        assert!(names("1", Some("")).unwrap_err().to_string().contains("none"));
     }
 }

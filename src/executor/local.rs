@@ -1,8 +1,12 @@
 //! The local executor: every task a child process of this one.
 
 use super::{
-    Attempt, Executor, Failure, Reporter, Running, Stop, builtin, cleaner::Cleaner, command, guardian::Guardian,
-    process::RUN_MARK,
+    Attempt, Executor, Failure, Reporter, Running, Stop, builtin,
+    cleaner::Cleaner,
+    command,
+    guardian::Guardian,
+    process::{RUN_MARK, kill_marked},
+    remove::remove_tree,
 };
 use crate::{
     home::{Home, RunDirectory, RunId, file_name},
@@ -108,6 +112,8 @@ impl Executor for Local {
             cleaner.finish();
         }
         if let Some(guardian) = self.shared.guardian.borrow_mut().take() {
+            // What left its task's group (a daemon) ends with the run (invariant 10).
+            kill_marked(|mark| mark == self.shared.mark, 1000);
             guardian.dismiss();
         }
     }
@@ -125,7 +131,7 @@ impl Shared {
         match &*self.cleaner.borrow() {
             Some(cleaner) => cleaner.remove(work),
             // The run is over; the next one's sweep would do it, too.
-            None => drop(fs::remove_dir_all(work)),
+            None => drop(remove_tree(&work)),
         }
     }
 
@@ -164,19 +170,19 @@ impl Shared {
     pub fn set_command_environment(&self, command: &mut Command, attempt: &Attempt) {
         command.env_clear();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.envs(attempt.env.iter());
         self.set_common_environment(command, attempt);
     }
 
     /// A built-in stage is part of this program and sees what it sees.
     pub fn set_worker_environment(&self, command: &mut Command, attempt: &Attempt) {
-        command.envs(attempt.env.iter());
         self.set_common_environment(command, attempt);
     }
 
+    /// What is declared is in the key and so wins, but for what ties a process to its run and its devices.
     fn set_common_environment(&self, command: &mut Command, attempt: &Attempt) {
         let threads = attempt.grant.cpus.to_string();
-        command.env(RUN_MARK, &self.mark).env("RAYON_NUM_THREADS", &threads).env("OMP_NUM_THREADS", &threads);
+        command.env("RAYON_NUM_THREADS", &threads).env("OMP_NUM_THREADS", &threads);
+        command.envs(attempt.env.iter()).env(RUN_MARK, &self.mark);
         if self.gpus_managed {
             command.env("CUDA_VISIBLE_DEVICES", attempt.grant.gpus.join(","));
         }

@@ -13,6 +13,7 @@ mod local;
 mod memory;
 pub mod process;
 mod publish;
+mod remove;
 pub mod resources;
 mod spawn;
 mod supervise;
@@ -20,7 +21,7 @@ pub mod sweep;
 mod turn;
 mod worker;
 
-pub use devices::{GpuChoice, ParseGpusError, capacity};
+pub use devices::{GpuChoice, GpusHidden, ParseGpusError, capacity};
 pub use job::{Job, JobInput, Line, Report};
 pub use local::{Local, LocalOptions};
 pub use worker::run_job;

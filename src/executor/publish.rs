@@ -23,6 +23,8 @@ pub struct Finished<'a> {
     pub facts: BTreeMap<String, Value>,
     /// `false`: describe and store the outputs, but publish no record.
     pub publish: bool,
+    /// The person forced the task: its result takes the place of an earlier one.
+    pub replace: bool,
     pub watched: &'a [(PathBuf, Stamp)],
 }
 
@@ -90,7 +92,8 @@ pub fn publish(
             metrics: result.metrics,
         },
     };
-    let published = store.put_action(&record).map_err(store_failure)?;
+    let published = if result.replace { store.replace_action(&record) } else { store.put_action(&record) };
+    let published = published.map_err(store_failure)?;
     let publication = Publication::of(&published);
     match published {
         Published::Differs(visible) => Ok((visible.outputs, publication, None)),

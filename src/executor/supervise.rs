@@ -119,10 +119,11 @@ fn oom_kills_at_start() -> u64 {
 }
 
 impl Ended {
-    /// Whether the process said that all went well.
+    /// Whether the process ended by itself and said that all went well. One that was told to stop may end well, too, with
+    /// its work half done.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.exit == Exit::Code(0) && !matches!(self.cause, Cause::TimeLimit(_) | Cause::Memory { .. })
+        self.exit == Exit::Code(0) && self.cause == Cause::Itself
     }
 
     /// What its end means, where it did not go well and the task itself gave no better account.

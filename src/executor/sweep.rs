@@ -1,10 +1,10 @@
 //! Cleaning up after runs that were killed together with their guardian.
 
-use super::{process::kill_marked, turn::Turn};
+use super::{process::kill_marked, remove::remove_tree, turn::Turn, worker::STATE};
 use crate::home::{Home, RunId};
 use lsn_cache::{Lookup, Store, TaskKey};
 use lsn_digest::Digest;
-use std::{fs, io};
+use std::{fs, io, path::Path, time::Duration};
 
 /// What a sweep found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -76,7 +76,26 @@ fn remove_work(home: &Home, run: &RunId) {
     let prefix = format!("{run}-");
     for entry in fs::read_dir(home.scratch()).into_iter().flatten().flatten() {
         if entry.file_name().to_str().is_some_and(|name| name.starts_with(&prefix)) {
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = remove_tree(&entry.path());
+        }
+    }
+}
+
+/// Removes what interrupted tasks kept to go on from and nobody went on from for so long.
+pub fn remove_abandoned(home: &Home, after: Duration) {
+    for entry in fs::read_dir(home.scratch()).into_iter().flatten().flatten() {
+        let Some(key) = entry.file_name().to_str().and_then(|name| name.parse::<Digest>().ok()).map(TaskKey) else {
+            continue;
+        };
+        let scratch = home.scratch_of(&key);
+        // Checkpoints come and go in `state`, which shows when it was last worked on.
+        let touched = |path: &Path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+        let last = touched(&scratch).max(touched(&scratch.join(STATE)));
+        let age = last.and_then(|time| time.elapsed().ok());
+        if age.is_some_and(|age| age > after)
+            && let Ok(Some(_turn)) = Turn::try_take(&scratch)
+        {
+            let _ = remove_tree(&scratch);
         }
     }
 }

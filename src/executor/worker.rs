@@ -20,6 +20,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// Where in a task's scratch directory its stage keeps what it can go on from.
+pub(super) const STATE: &str = "state";
+
 /// Runs the job at `path`, saying everything on `pipe`; the last line is the report.
 ///
 /// # Errors
@@ -107,6 +110,7 @@ fn work(job: &Job, pipe: &Arc<Pipe>, registry: &Registry, cancel: CancelToken) -
             ("gpus".to_owned(), job.gpus.into()),
         ]),
         publish: job.publish,
+        replace: !job.adopt,
         watched: &job.watched,
     };
     let (outputs, publication, _) = publish::publish(&store, finished, captured)?;
@@ -132,8 +136,7 @@ struct Directories {
 
 impl Directories {
     fn prepare(scratch: &Path) -> StageResult<Self> {
-        let new =
-            Self { inputs: scratch.join("inputs"), outputs: scratch.join("outputs"), state: scratch.join("state") };
+        let new = Self { inputs: scratch.join("inputs"), outputs: scratch.join("outputs"), state: scratch.join(STATE) };
         // Half-written outputs and old inputs of a dead attempt; only `state` is promised to survive.
         for directory in [&new.inputs, &new.outputs] {
             match fs::remove_dir_all(directory) {

@@ -100,6 +100,8 @@ pub struct Driver<'a> {
     failures: Vec<(TaskIndex, Failure)>,
     stop: watch::Sender<Stop>,
     tasks: JoinSet<(TaskIndex, u32, Result<Success, Failure>)>,
+    /// Which attempt each asynchronous task is; needed where one panics.
+    attempts: HashMap<tokio::task::Id, (TaskIndex, u32)>,
     timers: JoinSet<TaskIndex>,
     pending: Vec<Command>,
     catalog: Catalog,
@@ -171,6 +173,7 @@ impl<'a> Driver<'a> {
             failures: Vec::new(),
             stop: watch::channel(Stop::No).0,
             tasks: JoinSet::new(),
+            attempts: HashMap::new(),
             timers: JoinSet::new(),
             pending,
             catalog,
@@ -349,7 +352,8 @@ impl<'a> Driver<'a> {
             observers.borrow_mut().emit(&event);
         });
         let running = self.executor.execute(prepared, reporter, self.stop.subscribe());
-        self.tasks.spawn_local(async move { (task, attempt, running.await) });
+        let handle = self.tasks.spawn_local(async move { (task, attempt, running.await) });
+        self.attempts.insert(handle.id(), (task, attempt));
         None
     }
 
@@ -399,11 +403,10 @@ impl<'a> Driver<'a> {
     ) -> Option<Event> {
         let (task, attempt, result) = match ended {
             Ok(ended) => ended,
-            // An executor that panics is a bug; its task's grant is lost with it, so the run stops here.
+            // An executor that panics is a bug, and the end of that attempt only.
             Err(error) => {
-                self.emit(&RunEvent::Warning { message: format!("the executor failed: {error}") });
-                self.tally.failed += 1;
-                return Some(Event::Kill);
+                let (task, attempt) = self.attempts.remove(&error.id())?;
+                (task, attempt, Err(Failure::new(FailureClass::User, format!("the executor failed: {error}"))))
             }
         };
         match result {

@@ -8,7 +8,7 @@ use super::{
     world::DiskWorld,
 };
 use crate::{
-    executor::{Executor, GpuChoice, Local, LocalOptions, capacity, sweep},
+    executor::{Executor, GpuChoice, GpusHidden, Local, LocalOptions, capacity, sweep},
     home::{Planned, PlannedTask, RunEvent, RunId, RunStatus, Tally, journal::Journal},
     manifest::Pipeline,
     plan::{Decision, Plan, PlanError, Planner, Selection},
@@ -39,6 +39,8 @@ pub struct RunOptions {
 /// A run could not begin, or not end in order.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
+    #[error(transparent)]
+    Gpus(#[from] GpusHidden),
     #[error("{} cannot be planned", if .0.len() == 1 { "a task".to_owned() } else { format!("{} tasks", .0.len()) })]
     Plan(Vec<PlanError>),
     #[error("cannot write `{path}`: {error}")]
@@ -101,12 +103,12 @@ pub fn run(
     views: Vec<Box<dyn Observer>>,
 ) -> Result<Outcome, RunError> {
     let started = Instant::now();
+    let capacity = capacity(options.jobs, &options.gpus)?;
     let directory = session.home.run(run);
     let journal =
         Journal::create(&directory.journal()).map_err(|error| RunError::Io { path: directory.journal(), error })?;
     let observers = Rc::new(RefCell::new(Observers::new(journal, views)));
     let emit = |event: RunEvent| observers.borrow_mut().emit(&event);
-    let capacity = capacity(options.jobs, &options.gpus);
     emit(RunEvent::RunStarted {
         run: run.clone(),
         pipeline: pipeline.name.clone(),
@@ -197,23 +199,43 @@ fn drive(setup: Setup<'_>) -> io::Result<Outcome> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     LocalSet::new().block_on(&runtime, async move {
         let signals = listen()?;
-        Ok(Driver::new(setup).run(signals).await)
+        let outcome = Driver::new(setup).run(signals).await;
+        // Nobody listens any more; what follows may be interrupted at any point.
+        for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+            if !is_ignored(signal) {
+                // SAFETY: the default disposition is valid for these signals.
+                unsafe { libc::signal(signal, libc::SIG_DFL) };
+            }
+        }
+        Ok(outcome)
     })
+}
+
+/// Whether whoever started this program wants it to go on at this signal (`nohup`, a shell's `&`).
+fn is_ignored(signal: libc::c_int) -> bool {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: the pointer is valid for writes, and zeroed is a valid value of this plain C structure.
+    let action = unsafe {
+        libc::sigaction(signal, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    action.sa_sigaction == libc::SIG_IGN
 }
 
 /// The first SIGINT or SIGTERM asks, every later one insists.
 fn listen() -> io::Result<mpsc::UnboundedReceiver<Signal>> {
     let (sender, receiver) = mpsc::unbounded_channel();
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
-    let mut hangups = signal(SignalKind::hangup())?;
+    let heard = |number, kind| if is_ignored(number) { Ok(None) } else { signal(kind).map(Some) };
+    let mut interrupts = heard(libc::SIGINT, SignalKind::interrupt())?;
+    let mut terminations = heard(libc::SIGTERM, SignalKind::terminate())?;
+    let mut hangups = heard(libc::SIGHUP, SignalKind::hangup())?;
     tokio::task::spawn_local(async move {
         let mut wish = Signal::Interrupt;
         loop {
             tokio::select! {
-                _ = interrupts.recv() => {}
-                _ = terminations.recv() => {}
-                _ = hangups.recv() => {}
+                () = next(&mut interrupts) => {}
+                () = next(&mut terminations) => {}
+                () = next(&mut hangups) => {}
             }
             if sender.send(wish).is_err() {
                 return;
@@ -222,6 +244,16 @@ fn listen() -> io::Result<mpsc::UnboundedReceiver<Signal>> {
         }
     });
     Ok(receiver)
+}
+
+/// The next signal of a kind; never, where it is not listened to.
+async fn next(heard: &mut Option<tokio::signal::unix::Signal>) {
+    match heard {
+        Some(signals) => {
+            signals.recv().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 /// Leaves the artifacts of `outputs:` in the project, as far as they exist.

@@ -10,6 +10,9 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+/// Who holds the index while a command reads it: not for long.
+const LOOKING: &str = "a command that only looks";
+
 /// How to open a project.
 #[derive(Debug, Clone)]
 pub struct OpenOptions {
@@ -58,10 +61,11 @@ impl Session {
         let index = match SledIndex::open(&path, &holder, &events) {
             Err(IndexError::Locked { holder: other, .. }) => {
                 let other = other.unwrap_or_else(|| "another process".to_owned());
-                let Some(waiting) = waiting else {
-                    return Err(OpenError::Busy { pipeline: options.pipeline.clone(), holder: other });
-                };
-                waiting(&other);
+                match waiting {
+                    _ if other == LOOKING => {}
+                    Some(waiting) => waiting(&other),
+                    None => return Err(OpenError::Busy { pipeline: options.pipeline.clone(), holder: other }),
+                }
                 SledIndex::open_waiting(&path, &holder, &events)
             }
             opened => opened,
@@ -84,7 +88,7 @@ impl Session {
         let events = handler(&noticed);
         let store = open_store(options, OpenMode::ReadOnly, &events)?;
         let path = options.home.index(&options.pipeline);
-        let there = path.is_dir().then(|| SledIndex::open(&path, "a command that only looks", &events));
+        let there = path.is_dir().then(|| SledIndex::open(&path, LOOKING, &events));
         Ok(match there {
             Some(Ok(index)) => Self::over(options, store, Arc::new(index), true, noticed),
             _ => Self::over(options, store, Arc::new(MemoryIndex::new()), false, noticed),

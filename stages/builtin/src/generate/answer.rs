@@ -98,7 +98,8 @@ impl Answer {
         }
     }
 
-    /// A row without an answer. What makes a row fail here is part of its key, so the failure is as durable as an answer.
+    /// A row without an answer. What makes a row fail here (its prompt, its sampler) is part of its key, so the failure is as
+    /// durable as an answer; a model that fails ends the task instead.
     pub fn failed(error: impl ToString) -> Self {
         Self {
             token_ids: Vec::new(),

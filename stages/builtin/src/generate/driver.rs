@@ -7,9 +7,9 @@ use super::{
     sampler::{NamedSampler, Samplers},
 };
 use lsn_digest::Digest;
-use lsn_lm::{GenerationOptions, GenerationRow, LanguageModel, LmError};
+use lsn_lm::{GenerationOptions, GenerationRow, LanguageModel, LmError, RowFailure};
 use lsn_stage::{
-    RowCounts, RowKey, RowSpace, StageContext, StageError, StageResult,
+    FailureClass, RowCounts, RowKey, RowSpace, StageContext, StageError, StageResult,
     record::{Generation, Prompt},
 };
 use std::{
@@ -112,8 +112,17 @@ impl Job<'_> {
         };
         let missing = Missing { shared: &shared, prompts, current: None, next_tag: 0 };
         let outcome = self.model.generate(&options, missing, |tag, result| {
-            let answer = result.map_or_else(Answer::failed, Answer::new);
-            lock(&shared).finished(tag, answer)
+            let mut shared = lock(&shared);
+            match result {
+                Ok(generated) => shared.finished(tag, Answer::new(generated)),
+                // A device without memory is no property of the row: nothing of it may be remembered.
+                Err(RowFailure::Model(message)) => {
+                    let message = format!("language model: {message}");
+                    shared.error.get_or_insert(StageError::new(FailureClass::Infrastructure, message));
+                    ControlFlow::Break(())
+                }
+                Err(failure) => shared.finished(tag, Answer::failed(failure)),
+            }
         });
         let shared = shared.into_inner().unwrap_or_else(PoisonError::into_inner);
         shared.memo.flush()?;

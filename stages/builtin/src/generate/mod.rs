@@ -128,7 +128,7 @@ impl AnswerParams {
 }
 
 /// Parameters of `generate`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct GenerateParams {
     /// Seed of all draws. One task per seed; each row's draws depend on the row and this seed alone.
@@ -149,6 +149,8 @@ pub struct GenerateParams {
     pub logprobs: bool,
     /// A model of the hub, in place of the input `model`.
     pub hub: Option<HubModel>,
+    /// Share of the rows that must have an answer, or the task fails; `verify` deals with those that have none.
+    pub min_ok: f64,
 }
 
 impl GenerateParams {
@@ -214,6 +216,10 @@ impl Stage for Generate {
                 suggestion: None,
             });
         }
+        if !(0.0..=1.0).contains(&params.min_ok) {
+            let message = format!("is {}, expected a share from 0 to 1", params.min_ok);
+            issues.push(ParamIssue { pointer: "/min_ok".to_owned(), message, suggestion: None });
+        }
         if issues.is_empty() { Ok(()) } else { Err(issues) }
     }
 
@@ -233,8 +239,14 @@ impl Stage for Generate {
         };
         let rows = prompts.rows()?.map(|row| row.map_err(StageError::from));
         let answers = job.run(ctx, rows, total, |row| Ok(writer.push(&row)?))?;
-        writer.finish()?;
+        let rows = writer.finish()?.rows;
         answers.report(ctx);
+        let failed = answers.counts.failed;
+        if ((rows - failed) as f64) < params.min_ok * rows as f64 {
+            let message = format!("{failed} of {rows} rows have no answer, `min_ok` is {}", params.min_ok);
+            return Err(StageError::new(FailureClass::Contract, message)
+                .hint("look at the field `error` of the rows that `lsn stage run generate` gives, or lower `min_ok`"));
+        }
         Ok(())
     }
 }
