@@ -76,7 +76,6 @@ impl Outputs {
                 self.settle(&publish.path, digest);
                 return Ok(false);
             }
-            verify_linked(artifact, &target, catalog)?;
             if !self.placing.overwrite {
                 let path = publish.path.clone();
                 match self.written.0.get(&publish.path) {
@@ -119,20 +118,6 @@ impl Outputs {
         let temporary = self.list.with_extension("new");
         fs::write(&temporary, bytes).and_then(|()| fs::rename(&temporary, &self.list)).map_err(failed)
     }
-}
-
-/// Checks the blobs that files under `target` are links to: whoever is not held back by permissions may have written
-/// through one, into the store.
-fn verify_linked(artifact: &Artifact, target: &Path, catalog: &Catalog) -> Result<(), StoreError> {
-    let identity = |path: &Path| fs::symlink_metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()));
-    for (relative, file) in artifact.blobs() {
-        let there = if relative.is_empty() { target.to_owned() } else { target.join(relative) };
-        let there = identity(&there);
-        if there.is_some() && there == identity(&catalog.store().blob_path(&file.digest)) {
-            catalog.store().verify_blob(&file.digest)?;
-        }
-    }
-    Ok(())
 }
 
 /// Builds the new content in `scratch` and swaps it in.
