@@ -68,6 +68,7 @@ fn pipeline(count: u32) -> Arc<Pipeline> {
             env: Arc::default(),
             resources: Resources::default(),
             retries: Retries { max: 0, backoff: Duration::ZERO },
+            secrets: Arc::default(),
             timeout: None,
             cache: true,
         }

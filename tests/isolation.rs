@@ -164,6 +164,36 @@ outputs: {a.txt: a.o}
 }
 
 #[test]
+fn a_secret_reaches_its_command_and_nothing_else() {
+    let project = Project::new();
+    project.pipeline(
+        r#"
+stages:
+  a:
+    uses: command
+    secrets: [THE_TOKEN]
+    with: {run: "printf %s "$THE_TOKEN" | wc -c > ${outputs.o}", outputs: {o: o.txt}}
+outputs: {a.txt: a.o}
+"#,
+    );
+    let said = project.lsn(&["run", "pipeline.yaml"]).code(1);
+    assert!(said.err.contains("the secret `THE_TOKEN` is not set"), "{}", said.err);
+    let run = |token: &str| project.command(&["run", "pipeline.yaml"]).env("THE_TOKEN", token).output().unwrap();
+    assert!(run("correct-horse-battery").status.success());
+    assert_eq!(project.read("a.txt").trim(), "21");
+    // Another token is no reason to compute anything, and none of it is on disk.
+    assert!(String::from_utf8_lossy(&run("another").stderr).contains("0 executed, 1 cached"));
+    for entry in walkdir::WalkDir::new(project.root()) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() {
+            let bytes = fs::read(entry.path()).unwrap();
+            let found = bytes.windows(21).any(|window| window == b"correct-horse-battery");
+            assert!(!found, "{}", entry.path().display());
+        }
+    }
+}
+
+#[test]
 fn a_working_directory_without_permissions_is_removed() {
     let project = Project::new();
     project.pipeline(

@@ -52,7 +52,7 @@ async fn run_in(
     let line = prepare(shared, attempt, params, work, &mut lent).map_err(Failure::from)?;
     let mut command = Command::new(shared.shell(&params.shell)?);
     command.arg("-c").arg(&line).current_dir(work).stdin(Stdio::null());
-    shared.set_command_environment(&mut command, attempt);
+    shared.set_command_environment(&mut command, attempt)?;
     let log = shared.open_log(&attempt.log)?;
     let errors = log.try_clone().map_err(|error| Failure::submit("cannot open the log", &error))?;
     command.stdout(log).stderr(errors);

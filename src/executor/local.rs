@@ -167,10 +167,21 @@ impl Shared {
     }
 
     /// Exactly what a command may see: a few variables of ours, and what it declares.
-    pub fn set_command_environment(&self, command: &mut Command, attempt: &Attempt) {
+    ///
+    /// # Errors
+    /// A secret is not set.
+    pub fn set_command_environment(&self, command: &mut Command, attempt: &Attempt) -> Result<(), Failure> {
         command.env_clear();
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        for name in attempt.secrets.iter() {
+            let value = env::var_os(name).ok_or_else(|| {
+                Failure::new(FailureClass::User, format!("the secret `{name}` is not set"))
+                    .hint(format!("set the environment variable {name} where lsn runs"))
+            })?;
+            command.env(name, value);
+        }
         self.set_common_environment(command, attempt);
+        Ok(())
     }
 
     /// A built-in stage is part of this program and sees what it sees.

@@ -61,6 +61,8 @@ pub struct Attempt {
     pub inputs: BTreeMap<String, Vec<Input>>,
     pub outputs: Arc<[Port]>,
     pub env: Arc<BTreeMap<String, String>>,
+    /// Names of variables of this process that the task sees, too.
+    pub secrets: Arc<[String]>,
     pub determinism: Determinism,
     pub grant: Grant,
     pub timeout: Option<Duration>,

@@ -67,9 +67,13 @@ pub struct Defaults {
     pub timeout: Option<TimeSpan>,
     /// `false`: tasks are neither looked up nor published, they always run.
     pub cache: Option<bool>,
-    /// Environment variables of the tasks; they are part of what identifies a result.
+    /// Environment variables of the tasks; they are part of what identifies a result. For secrets there is `secrets`.
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
+    /// Names of environment variables (tokens, passwords) that reach the tasks as they are set where lsn runs. They are no part of
+    /// what identifies a result, and their values are written nowhere.
+    #[serde(default)]
+    pub secrets: Vec<String>,
 }
 
 /// Settings of one site.
@@ -126,9 +130,13 @@ pub struct Stage {
     pub when: Option<bool>,
     /// `false`: neither looked up nor published; always runs.
     pub cache: Option<bool>,
-    /// Environment variables of the tasks; they are part of what identifies a result.
+    /// Environment variables of the tasks; they are part of what identifies a result. For secrets there is `secrets`.
     #[serde(default)]
     pub env: BTreeMap<String, EnvValue>,
+    /// Names of environment variables (tokens, passwords) that reach the tasks as they are set where lsn runs. They are no part of
+    /// what identifies a result, and their values are written nowhere.
+    #[serde(default)]
+    pub secrets: Vec<String>,
 }
 
 /// What a task needs to run.

@@ -25,7 +25,7 @@ use std::{
 const COMMAND: &str = "command";
 
 /// The keys of a stage that its instances may set differently.
-const VARIABLE: [&str; 8] = ["with", "inputs", "env", "resources", "retries", "timeout", "when", "cache"];
+const VARIABLE: [&str; 9] = ["with", "inputs", "env", "resources", "retries", "timeout", "when", "cache", "secrets"];
 
 /// Parameters of one or several instances, as their stage type understands them.
 pub struct Typed {
@@ -42,6 +42,7 @@ pub struct Settings {
     pub retries: Retries,
     pub timeout: Option<Duration>,
     pub cache: bool,
+    pub secrets: Arc<[String]>,
 }
 
 /// One instance of a stage, its inputs not looked up yet.
@@ -363,11 +364,14 @@ impl<'a> Expander<'a> {
             let mut value = value.clone();
             if let Some(fields) = value.as_object_mut() {
                 fields.remove("cache");
+                fields.remove("secrets");
             }
             from_value(value, node)?
         };
         let mut settings = Settings::none();
         settings.cache = value.get("cache").and_then(Value::as_bool).unwrap_or(true);
+        let secrets = value.get("secrets").and_then(Value::as_array).into_iter().flatten();
+        settings.secrets = secrets.filter_map(|name| name.as_str().map(str::to_owned)).collect();
         settings.timeout = written.timeout.map(|timeout| timeout.0);
         settings.resources = Resources {
             gpus: written.resources.gpus.unwrap_or(0.0),
@@ -399,6 +403,7 @@ impl Settings {
             retries: Retries { max: 0, backoff: Duration::from_secs(1) },
             timeout: None,
             cache: true,
+            secrets: Arc::default(),
         }
     }
 }

@@ -147,6 +147,7 @@ impl Loader<'_> {
                 retries: draft.settings.retries.clone(),
                 timeout: draft.settings.timeout,
                 cache: draft.settings.cache,
+                secrets: draft.settings.secrets.clone(),
             });
         }
         let stem = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());

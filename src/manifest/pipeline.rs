@@ -89,6 +89,8 @@ pub struct Task {
     pub timeout: Option<Duration>,
     /// `false`: neither looked up nor published; always runs.
     pub cache: bool,
+    /// Names of environment variables that reach the task and are no part of its key.
+    pub secrets: Arc<[String]>,
 }
 
 /// An artifact that the run leaves in the project for people: `outputs:` of the manifest.

@@ -79,6 +79,7 @@ fn task(name: &str, run: &str, inputs: &[(&str, Source)]) -> Task {
         env: Arc::default(),
         resources: Resources::default(),
         retries: Retries { max: 0, backoff: Duration::ZERO },
+        secrets: Arc::default(),
         timeout: None,
         cache: true,
     }

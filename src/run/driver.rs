@@ -374,6 +374,7 @@ impl<'a> Driver<'a> {
             inputs,
             outputs: Arc::clone(&spec.outputs),
             env: Arc::clone(&spec.env),
+            secrets: Arc::clone(&spec.secrets),
             determinism: self.planner.determinism(task),
             mem: spec.resources.mem,
             grant,

@@ -182,7 +182,9 @@ fn measure(params: &LabelDiversityParams, rows: &[&Generation], embeddings: &Has
 
 fn set_key(params: &LabelDiversityParams, embedder: Option<&Embedder>, rows: &[&Generation]) -> Digest {
     let mut key = Canonical::new("lsn/row/label.diversity/1");
-    key.str(&format!("{:?}", params.tokenizer)).u64(params.max_order as u64);
+    // As the parameter is written, not as the code calls it.
+    let tokenizer = serde_json::to_value(params.tokenizer).unwrap_or_default();
+    key.json(&tokenizer).u64(params.max_order as u64);
     match embedder {
         Some(embedder) => key.digest(&embedder.digest).u64(embedder.layer as u64),
         None => key.none(),

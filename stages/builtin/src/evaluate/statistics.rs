@@ -44,10 +44,10 @@ pub struct Entry {
     pub against: Option<Comparison>,
 }
 
-/// The learned sampler against a heuristic, on the same prompts and seeds.
+/// The learned sampler against a heuristic, on the same prompts.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Comparison {
-    /// Score of the learned sampler minus that of the heuristic.
+    /// Score of the learned sampler minus that of the heuristic: prompt by prompt, each side's mean over its seeds.
     pub difference: Estimate,
     /// Share of (prompt, seed) pairs that the learned sampler's answer wins by score; ties count half.
     pub win_rate: Estimate,

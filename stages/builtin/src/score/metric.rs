@@ -56,11 +56,18 @@ impl Joined {
 }
 
 /// Count, mean and sum of squared deviations, updated row by row (Welford 1962).
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 struct Running {
     count: u64,
     mean: f64,
     squares: f64,
+    least: f64,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        Self { count: 0, mean: 0.0, squares: 0.0, least: f64::INFINITY }
+    }
 }
 
 impl Running {
@@ -69,12 +76,14 @@ impl Running {
         let before = value - self.mean;
         self.mean += before / self.count as f64;
         self.squares += before * (value - self.mean);
+        self.least = self.least.min(value);
     }
 
     fn finish(self) -> MetricMoments {
         let deviation = if self.count > 0 { (self.squares / self.count as f64).sqrt() } else { 0.0 };
         let divisor = if deviation > MIN_DEVIATION { deviation } else { 1.0 };
-        MetricMoments { rows: self.count, mean: self.mean, deviation, divisor }
+        let least = if self.count > 0 { self.least } else { self.mean };
+        MetricMoments { rows: self.count, mean: self.mean, deviation, divisor, least }
     }
 }
 
@@ -112,6 +121,9 @@ pub(super) struct MetricMoments {
     deviation: f64,
     #[serde(skip)]
     divisor: f64,
+    /// The worst value.
+    #[serde(skip)]
+    least: f64,
 }
 
 /// What turns values into standard scores.
@@ -122,11 +134,20 @@ pub(super) struct Normalization {
 }
 
 impl Normalization {
-    pub fn standard(&self, metric: Metric, value: f64) -> f64 {
-        let moments = match metric {
+    fn moments(&self, metric: Metric) -> &MetricMoments {
+        match metric {
             Metric::Quality => &self.quality,
             Metric::Diversity => &self.diversity,
-        };
+        }
+    }
+
+    pub fn standard(&self, metric: Metric, value: f64) -> f64 {
+        let moments = self.moments(metric);
         (value - moments.mean) / moments.divisor
+    }
+
+    /// The standardised worst value.
+    pub fn worst(&self, metric: Metric) -> f64 {
+        self.standard(metric, self.moments(metric).least)
     }
 }

@@ -177,9 +177,12 @@ impl Scorer {
 
     fn row(&self, row: Joined, normalization: &Normalization) -> ScoredRow {
         let standard = |metric| {
-            // The mean stands for a missing value.
-            row.applies(metric)
-                .then(|| row.value(metric, &self.params).map_or(0.0, |x| normalization.standard(metric, x)))
+            row.applies(metric).then(|| match row.value(metric, &self.params) {
+                Some(value) => normalization.standard(metric, value),
+                None if self.params.missing == Missing::Worst => normalization.worst(metric),
+                // The mean stands for a missing value.
+                None => 0.0,
+            })
         };
         let (quality, diversity) = (standard(Metric::Quality), standard(Metric::Diversity));
         let reward = row.verdict();

@@ -80,6 +80,8 @@ pub enum Missing {
     /// It counts as average.
     #[default]
     Mean,
+    /// It counts as the worst value of any row: for comparing samplers, where an answer that fails must cost.
+    Worst,
     /// It is not eligible for training.
     DropRow,
     /// The task fails.

@@ -189,6 +189,10 @@ fn missing_labels_follow_the_policy() {
     let (scored, ..) = case.run(json!({})).unwrap();
     let row = scored.iter().find(|row| row.generation.generation_id == gone.generation_id).unwrap();
     assert_eq!((row.bradley_terry_rating, row.normalized_quality), (None, Some(0.0)));
+    let (scored, ..) = case.run(json!({"missing": "worst"})).unwrap();
+    let worst = scored.iter().filter_map(|row| row.normalized_quality).fold(f64::INFINITY, f64::min);
+    let row = scored.iter().find(|row| row.generation.generation_id == gone.generation_id).unwrap();
+    assert_eq!(row.normalized_quality, Some(worst));
     assert_eq!(case.run(json!({"missing": "drop_row"})).unwrap().2["missing_label"], 1);
     assert!(case.run(json!({"missing": "fail"})).unwrap_err().message.contains("no quality label"));
     case.quality.push(gone.clone());
