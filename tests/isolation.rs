@@ -172,7 +172,7 @@ stages:
   a:
     uses: command
     secrets: [THE_TOKEN]
-    with: {run: "printf %s "$THE_TOKEN" | wc -c > ${outputs.o}", outputs: {o: o.txt}}
+    with: {run: 'printf %s "$THE_TOKEN" | wc -c > ${outputs.o}', outputs: {o: o.txt}}
 outputs: {a.txt: a.o}
 "#,
     );
