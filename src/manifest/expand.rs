@@ -11,7 +11,7 @@ use super::{
     tree::{Entry, Kind, Node},
     wanted::{self, Wanted},
 };
-use lsn_stage::{Port, Registry, StageType};
+use lsn_stage::{Port, PortKind, Registry, StageType};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::{
@@ -24,8 +24,8 @@ use std::{
 /// The stage type whose `run` parameter is a command line and that takes any input.
 const COMMAND: &str = "command";
 
-/// The keys of a stage that its instances may set differently.
-const VARIABLE: [&str; 8] = ["with", "inputs", "env", "resources", "retries", "timeout", "when", "cache"];
+/// The keys of a stage that say how it runs, and nothing of what it computes.
+const SETTINGS: [&str; 4] = ["resources", "retries", "timeout", "cache"];
 
 /// Parameters of one or several instances, as their stage type understands them.
 pub struct Typed {
@@ -61,12 +61,22 @@ pub struct Expanded {
     /// `None`: no matrix.
     pub axes: Option<Vec<String>>,
     pub drafts: Vec<Draft>,
-    /// Whether everything was understood; otherwise who refers to it is not blamed.
-    pub sound: bool,
     /// Where `when` left instances out.
     pub left_out: Option<Span>,
-    /// Inputs of a stage that has no drafts because something else is wrong with it.
-    pub unconnected: Vec<Wanted>,
+    /// Of a stage that is wrong somewhere and therefore has no drafts.
+    pub sketch: Option<Sketch>,
+}
+
+/// What can be told of a stage that is wrong somewhere, so that its references and those to it are checked all the same.
+#[derive(Default)]
+pub struct Sketch {
+    /// `None`: not known, or any input is taken.
+    pub inputs: Option<Vec<Port>>,
+    /// `None`: not known.
+    pub outputs: Option<Vec<Port>>,
+    /// `None`: not known.
+    pub instances: Option<Vec<Arc<Coordinates>>>,
+    pub wanted: Vec<Wanted>,
 }
 
 /// What expanding needs to know.
@@ -99,9 +109,8 @@ impl<'a> Expander<'a> {
             uses: String::new(),
             axes: None,
             drafts: Vec::new(),
-            sound: false,
             left_out: None,
-            unconnected: Vec::new(),
+            sketch: Some(Sketch::default()),
         };
         if !reference::is_name(&entry.key) {
             findings.push(Finding::new(
@@ -115,37 +124,106 @@ impl<'a> Expander<'a> {
         let stage_type = self.stage_type(&node, entry, findings);
         stage.uses = stage_type.as_ref().map_or_else(String::new, |known| known.name().to_owned());
         let (matrix, matrix_is_sound) = self.matrix(&node, &entry.key, findings, warnings);
-        stage.axes = node.get("matrix").map(|_| matrix.axes.clone());
-        // After a broken matrix its axes are unknown: expressions over it would only raise false complaints.
-        if !matrix_is_sound {
+        stage.axes = node.get("matrix").map(|written| match matrix_is_sound {
+            true => matrix.axes.clone(),
+            false => matrix::axes_as_written(written),
+        });
+        // Where even the names of the axes are unknown, expressions over them would only raise false complaints.
+        if !matrix_is_sound && stage.axes.as_ref().is_some_and(Vec::is_empty) {
             return stage;
         }
-        let node = self.interpolate(&node, &stage, &matrix.axes, findings);
+        let node = self.interpolate(&node, &stage, &stage.axes.clone().unwrap_or_default(), findings);
+        if matrix_is_sound && stage.axes.is_some() && matrix.instances.is_empty() {
+            stage.sketch = (findings.len() > before).then(Sketch::default);
+            return stage;
+        }
+        // Without the values of the axes nothing can be said about what depends on them.
+        let plain = if matrix_is_sound { node.clone() } else { expression::as_written(&node, findings) };
         let first = matrix.instances.first().cloned().unwrap_or_default();
-        if stage.axes.is_some() && matrix.instances.is_empty() {
-            stage.sound = findings.len() == before;
+        let shape_is_right = self.check_structure(&plain, entry, &first, findings);
+        if findings.len() == before
+            && let Some(stage_type) = &stage_type
+        {
+            self.instances(&mut stage, &**stage_type, &node, &matrix, findings);
+        }
+        if findings.len() == before {
+            stage.sketch = None;
             return stage;
         }
-        self.check_structure(&node, entry, &first, findings);
+        stage.drafts.clear();
         let instance = Instance::new(self.scope, &first);
-        if findings.len() > before {
-            // Parameters may still be checked, so that one run reports as much as possible.
-            let with = node.get("with").filter(|with| !with.entries().is_empty());
-            if let (Some(stage_type), Some(with)) = (&stage_type, with) {
-                let _ = self.typed(&**stage_type, Some(with), &instance, &stage, findings);
+        if shape_is_right {
+            let settings = Node::new(plain.span, Kind::Map(settings_of(&plain)));
+            findings.extend(self.settings(&settings, &instance).err().into_iter().flat_map(Findings::into_findings));
+            let env = plain.get("env").map(|env| environment(env, &instance));
+            findings.extend(env.and_then(Result::err).into_iter().flat_map(Findings::into_findings));
+        }
+        let mut sketch = Sketch::default();
+        if let Some(stage_type) = &stage_type {
+            (sketch.inputs, sketch.outputs) = self.ports(&**stage_type, plain.get("with"), &instance, &stage, findings);
+            if !shape_is_right {
+                // An input that seems to be missing may stand under a misspelt key.
+                sketch.inputs = sketch.inputs.map(|ports| ports.into_iter().map(Port::optional).collect());
             }
-        } else if let Some(stage_type) = stage_type {
-            self.instances(&mut stage, &*stage_type, &node, &matrix, findings);
         }
-        stage.sound = findings.len() == before;
-        if stage.drafts.is_empty()
-            && !stage.sound
-            && let Some(inputs) = node.get("inputs").and_then(|inputs| instance.fill(inputs).ok())
+        if matrix_is_sound && node.get("when").is_none() {
+            sketch.instances = Some(matrix.instances);
+        }
+        if let (Some(written), Some(plain)) = (node.get("inputs"), plain.get("inputs"))
+            && let Ok(filled) = instance.fill(plain)
         {
-            // What is wrong in here was reported with the structure; the references may still be looked up.
-            stage.unconnected = wanted::read(&inputs, &mut Findings::default());
+            let mut unread = Findings::default();
+            sketch.wanted = wanted::read(&filled, written, &mut unread);
+            // What has the wrong shape was reported with the structure.
+            let new: Vec<_> =
+                unread.into_findings().into_iter().filter(|finding| !findings.is_known(finding.span)).collect();
+            findings.extend(new);
         }
+        stage.sketch = Some(sketch);
         stage
+    }
+
+    /// Reports what is wrong with the parameters of a stage that is wrong somewhere, and gives its input and output ports as
+    /// far as the parameters that are right tell them.
+    fn ports(
+        &mut self,
+        stage_type: &dyn StageType,
+        with: Option<&Node>,
+        instance: &Instance<'_>,
+        stage: &Expanded,
+        findings: &mut Findings,
+    ) -> (Option<Vec<Port>>, Option<Vec<Port>>) {
+        let mut problems = Findings::default();
+        let typed = self.typed(stage_type, with, instance, stage, &mut problems);
+        // A misspelt `with` was reported; what it does not say is no second mistake.
+        if with.is_some_and(|with| !with.entries().is_empty()) {
+            findings.extend(problems.into_findings());
+        }
+        if let Some(typed) = typed {
+            return (typed.inputs, Some(typed.outputs.to_vec()));
+        }
+        if stage_type.name() == COMMAND {
+            let declared = with.and_then(|with| with.get("outputs")).filter(|node| matches!(node.kind, Kind::Map(_)));
+            let port = |entry: &Entry| Port::new(&entry.key, PortKind::Any, "");
+            return (None, declared.map(|outputs| outputs.entries().iter().map(port).collect()));
+        }
+        let Some(with) = with else { return (None, None) };
+        let mut right = Vec::new();
+        for entry in with.entries() {
+            let alone = Node::new(with.span, Kind::Map(vec![entry.clone()]));
+            if self.typed(stage_type, Some(&alone), instance, stage, &mut Findings::default()).is_some() {
+                right.push(entry.clone());
+            }
+        }
+        let right = Node::new(with.span, Kind::Map(right));
+        match self.typed(stage_type, Some(&right), instance, stage, &mut Findings::default()) {
+            // A parameter that is wrong may be the one that makes an input needless.
+            Some(Typed { inputs, outputs, .. }) => (
+                inputs.map(|ports| ports.into_iter().map(Port::optional).collect()),
+                Some(outputs.to_vec()),
+            ),
+            None => (None, None),
+        }
     }
 
     fn stage_type(&self, node: &Node, entry: &Entry, findings: &mut Findings) -> Option<Arc<dyn StageType>> {
@@ -213,12 +291,16 @@ impl<'a> Expander<'a> {
         Node::new(node.span, Kind::Map(interpolated))
     }
 
-    /// Checks the first instance's shape against the manifest's own schema, as the only stage of a manifest.
-    fn check_structure(&self, node: &Node, entry: &Entry, first: &Coordinates, findings: &mut Findings) {
+    /// Checks the first instance's shape against the manifest's own schema, as the only stage of a manifest; whether it is
+    /// right.
+    fn check_structure(&self, node: &Node, entry: &Entry, first: &Coordinates, findings: &mut Findings) -> bool {
         let instance = Instance::new(self.scope, first);
         let mut value = match instance.value_of(node) {
             Ok(value) => value,
-            Err(finding) => return findings.push(finding),
+            Err(finding) => {
+                findings.push(finding);
+                return false;
+            }
         };
         if let Some(fields) = value.as_object_mut() {
             // The matrix was read already, with better messages.
@@ -227,13 +309,14 @@ impl<'a> Expander<'a> {
         let stages: Map<String, Value> = [(entry.key.clone(), value)].into_iter().collect();
         let document = serde_json::json!({"lsn": document::FORMAT, "stages": stages});
         if self.structure.accepts(&document) {
-            return;
+            return true;
         }
         let span = node.span;
         let stage = Entry { key: entry.key.clone(), key_span: entry.key_span, value: node.clone() };
         let stages = Node::new(span, Kind::Map(vec![stage]));
         let root = Node::new(span, Kind::Map(vec![Entry { key: "stages".to_owned(), key_span: span, value: stages }]));
         findings.extend(self.structure.check(&root, &document, "the stage"));
+        false
     }
 
     fn instances(
@@ -248,9 +331,7 @@ impl<'a> Expander<'a> {
         let mut inputs = Field::new(node.get("inputs"), &matrix.axes);
         let mut env = Field::new(node.get("env"), &matrix.axes);
         let mut when = Field::new(node.get("when"), &matrix.axes);
-        let settings =
-            VARIABLE[3..].iter().filter(|key| **key != "when").filter_map(|key| node.entry(key)).cloned().collect();
-        let settings = Node::new(node.span, Kind::Map(settings));
+        let settings = Node::new(node.span, Kind::Map(settings_of(node)));
         let mut settings = Field::new(Some(&settings), &matrix.axes);
         let mut last_outputs: Option<Arc<[Port]>> = None;
         let mut unread = Findings::default();
@@ -272,7 +353,7 @@ impl<'a> Expander<'a> {
                     typed.map(Rc::new).ok_or(problems)
                 })?;
                 let inputs = inputs.get(&instance, |node| match node {
-                    Some(node) => Ok(Rc::new(wanted::read(&instance.fill(node).map_err(one)?, &mut unread))),
+                    Some(node) => Ok(Rc::new(wanted::read(&instance.fill(node).map_err(one)?, node, &mut unread))),
                     None => Ok(Rc::default()),
                 })?;
                 let env = env.get(&instance, |node| match node {
@@ -457,6 +538,10 @@ fn share_outputs(typed: &mut Rc<Typed>, last: &mut Option<Arc<[Port]>>) {
         }
         _ => *last = Some(Arc::clone(&typed.outputs)),
     }
+}
+
+fn settings_of(stage: &Node) -> Vec<Entry> {
+    SETTINGS.iter().filter_map(|key| stage.entry(key)).cloned().collect()
 }
 
 fn one(finding: Finding) -> Findings {

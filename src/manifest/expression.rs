@@ -265,7 +265,9 @@ pub fn interpolate(node: &Node, scope: &Scope, place: Place<'_>, sources: &Sourc
                 Err(problems) => {
                     findings.extend(problems);
                     findings.close(node.span);
-                    Node::new(node.span, Kind::Null)
+                    // In a stage what stands beside it is still checked, and there nothing would read as left out.
+                    let outside = matches!(place, Place::Outside { .. });
+                    Node::new(node.span, if outside { Kind::Null } else { node.kind.clone() })
                 }
             };
         }
@@ -279,6 +281,29 @@ pub fn interpolate(node: &Node, scope: &Scope, place: Place<'_>, sources: &Sourc
                     key: entry.key.clone(),
                     key_span: entry.key_span,
                     value: interpolate(&entry.value, scope, place, sources, findings),
+                })
+                .collect(),
+        ),
+        _ => return node.clone(),
+    };
+    Node::new(node.span, kind)
+}
+
+/// A node with its templates as they are written, of which nothing more is said.
+pub fn as_written(node: &Node, findings: &mut Findings) -> Node {
+    let kind = match &node.kind {
+        Kind::Template(template) => {
+            findings.close(node.span);
+            Kind::Text(template.source.clone())
+        }
+        Kind::List(items) => Kind::List(items.iter().map(|item| as_written(item, findings)).collect()),
+        Kind::Map(entries) => Kind::Map(
+            entries
+                .iter()
+                .map(|entry| Entry {
+                    key: entry.key.clone(),
+                    key_span: entry.key_span,
+                    value: as_written(&entry.value, findings),
                 })
                 .collect(),
         ),
@@ -428,6 +453,12 @@ fn text_node(
 fn foreign(source: &str, span: Span, place: Place<'_>) -> Result<bool, Finding> {
     let word: String = source.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
     let rest = &source[word.len()..];
+    let known = matches!(word.as_str(), "params" | "matrix" | "env" | "inputs" | "outputs");
+    if matches!(place, Place::Run { .. }) && !known && !word.is_empty() && rest.starts_with([' ', '\t']) {
+        let message = format!("`${{{source}}}` is neither an expression over known variables nor one of the shell");
+        return Err(Finding::new(span, message, "no shell takes a space here")
+            .help("examples: `${params.limit * 2}`, `${HOME}`; write `$${` for a literal `${`"));
+    }
     let Place::Run { inputs, outputs, .. } = place else {
         return if matches!(word.as_str(), "inputs" | "outputs") && rest.starts_with('.') {
             Err(Finding::new(
