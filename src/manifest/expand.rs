@@ -7,6 +7,7 @@ use super::{
     problem::{Finding, Findings},
     reference,
     source::{Sources, Span},
+    stage_graph,
     structure::Structure,
     tree::{Entry, Kind, Node},
     wanted::{self, Wanted},
@@ -83,6 +84,8 @@ pub struct Sketch {
 pub struct Expander<'a> {
     pub registry: &'a Registry,
     pub scope: &'a Scope,
+    /// What `with` sees: the stage graph, too.
+    with_scope: Scope,
     pub sources: &'a Sources,
     pub structure: &'a Structure,
     types: HashMap<String, Option<Structure>>,
@@ -90,8 +93,19 @@ pub struct Expander<'a> {
 
 impl<'a> Expander<'a> {
     #[must_use]
-    pub fn new(registry: &'a Registry, scope: &'a Scope, sources: &'a Sources, structure: &'a Structure) -> Self {
-        Self { registry, scope, sources, structure, types: HashMap::new() }
+    pub fn new(
+        registry: &'a Registry,
+        scope: &'a Scope,
+        sources: &'a Sources,
+        structure: &'a Structure,
+        stages: &[Entry],
+    ) -> Self {
+        let with_scope = if stages.iter().any(stage_graph::is_mentioned) {
+            scope.clone().with_stages(stage_graph::read(stages, scope, sources))
+        } else {
+            scope.clone()
+        };
+        Self { registry, scope, with_scope, sources, structure, types: HashMap::new() }
     }
 
     /// Expands the stage that `entry` writes, with `defaults` under it.
@@ -151,7 +165,8 @@ impl<'a> Expander<'a> {
             return stage;
         }
         stage.drafts.clear();
-        let instance = Instance::new(self.scope, &first);
+        let scope = self.with_scope.clone();
+        let instance = Instance::new(&scope, &first);
         if shape_is_right {
             let settings = Node::new(plain.span, Kind::Map(settings_of(&plain)));
             findings.extend(self.settings(&settings, &instance).err().into_iter().flat_map(Findings::into_findings));
@@ -269,8 +284,8 @@ impl<'a> Expander<'a> {
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let place = Place::Stage { stage: &stage.name, axes };
         let run = Place::Run { stage: &stage.name, axes, inputs: &inputs, outputs: &outputs };
-        let mut plain = |entry: &Entry, place| {
-            let value = expression::interpolate(&entry.value, self.scope, place, self.sources, findings);
+        let mut plain = |entry: &Entry, place, scope: &Scope| {
+            let value = expression::interpolate(&entry.value, scope, place, self.sources, findings);
             Entry { key: entry.key.clone(), key_span: entry.key_span, value }
         };
         let mut interpolated = Vec::with_capacity(entries.len());
@@ -280,12 +295,13 @@ impl<'a> Expander<'a> {
                 // A key left empty is a key not written.
                 (_, Kind::Null) => {}
                 ("with", Kind::Map(with)) if stage.uses == COMMAND => {
-                    let with =
-                        with.iter().map(|entry| plain(entry, if entry.key == "run" { run } else { place })).collect();
+                    let place = |entry: &Entry| if entry.key == "run" { run } else { place };
+                    let with = with.iter().map(|entry| plain(entry, place(entry), &self.with_scope)).collect();
                     let value = Node::new(entry.value.span, Kind::Map(with));
                     interpolated.push(Entry { key: entry.key.clone(), key_span: entry.key_span, value });
                 }
-                _ => interpolated.push(plain(entry, place)),
+                ("with", _) => interpolated.push(plain(entry, place, &self.with_scope)),
+                _ => interpolated.push(plain(entry, place, self.scope)),
             }
         }
         Node::new(node.span, Kind::Map(interpolated))
@@ -294,7 +310,7 @@ impl<'a> Expander<'a> {
     /// Checks the first instance's shape against the manifest's own schema, as the only stage of a manifest; whether it is
     /// right.
     fn check_structure(&self, node: &Node, entry: &Entry, first: &Coordinates, findings: &mut Findings) -> bool {
-        let instance = Instance::new(self.scope, first);
+        let instance = Instance::new(&self.with_scope, first);
         let mut value = match instance.value_of(node) {
             Ok(value) => value,
             Err(finding) => {
@@ -336,8 +352,9 @@ impl<'a> Expander<'a> {
         let mut last_outputs: Option<Arc<[Port]>> = None;
         let mut unread = Findings::default();
         stage.drafts.reserve(matrix.instances.len());
+        let scope = self.with_scope.clone();
         for coordinates in &matrix.instances {
-            let instance = Instance::new(self.scope, coordinates);
+            let instance = Instance::new(&scope, coordinates);
             let runs = when.get(&instance, |node| match node {
                 Some(node) => decode::<bool>(node, &instance, "when"),
                 None => Ok(true),

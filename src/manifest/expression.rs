@@ -1,4 +1,4 @@
-//! `${ … }` in the text of a manifest: minijinja expressions over `params`, `matrix` and `env`.
+//! `${ … }` in the text of a manifest: minijinja expressions over `params`, `matrix`, `env` and `stages`.
 //!
 //! A text that is exactly one expression takes the expression's value with its type; in longer text values are written out.
 //! Expressions over the matrix are compiled once and evaluated for each instance; all others are evaluated at once.
@@ -39,6 +39,8 @@ pub struct Scope {
     env: BTreeMap<String, Value>,
     /// Parameters whose own expressions failed: whoever mentions them is not blamed.
     broken: BTreeSet<String>,
+    /// Stage → the stages that it reads, where that may be mentioned.
+    stages: Option<Value>,
     context: Value,
 }
 
@@ -46,7 +48,8 @@ impl Scope {
     #[must_use]
     pub fn new(env: &BTreeMap<String, String>) -> Self {
         let env = env.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
-        Self { params: BTreeMap::new(), env, broken: BTreeSet::new(), context: Value::UNDEFINED }.refreshed()
+        let (params, broken) = (BTreeMap::new(), BTreeSet::new());
+        Self { params, env, broken, stages: None, context: Value::UNDEFINED }.refreshed()
     }
 
     /// With these values of `params`, and names of further ones that have none because they are wrong.
@@ -55,6 +58,19 @@ impl Scope {
         self.params = params;
         self.broken = broken;
         self.refreshed()
+    }
+
+    /// With the stage graph as `stages`: each stage with the stages that it reads.
+    #[must_use]
+    pub fn with_stages(mut self, graph: BTreeMap<String, BTreeSet<String>>) -> Self {
+        let reads = |names: BTreeSet<String>| Value::from(names.into_iter().map(Value::from).collect::<Vec<_>>());
+        self.stages = Some(Value::from_pairs(graph.into_iter().map(|(stage, names)| (stage, reads(names)))));
+        self.refreshed()
+    }
+
+    #[must_use]
+    pub fn stages(&self) -> Option<&Value> {
+        self.stages.as_ref()
     }
 
     #[must_use]
@@ -70,14 +86,16 @@ impl Scope {
     fn refreshed(mut self) -> Self {
         let params = Value::from_pairs(self.params.clone());
         let env = Value::from_pairs(self.env.clone());
-        self.context = Value::from_pairs([("params", params), ("env", env)]);
+        let stages = self.stages.clone().unwrap_or(Value::UNDEFINED);
+        self.context = Value::from_pairs([("params", params), ("env", env), ("stages", stages)]);
         self
     }
 
     fn with_matrix(&self, coordinates: &Coordinates) -> Value {
         let part = |name: &str| self.context.get_attr(name).unwrap_or(Value::UNDEFINED);
         let matrix = Value::from_pairs(coordinates.iter().map(|(key, value)| (key.clone(), from_json(value))));
-        Value::from_pairs([("params", part("params")), ("env", part("env")), ("matrix", matrix)])
+        let roots = ["params", "env", "stages"].map(|name| (name, part(name)));
+        Value::from_pairs(roots.into_iter().chain([("matrix", matrix)]))
     }
 }
 
@@ -511,6 +529,9 @@ fn compile(source: &str, span: Span, scope: &Scope, place: Place<'_>) -> Result<
     };
     if names.iter().any(broken) {
         return Err(None);
+    }
+    if scope.stages.is_none() && names.iter().any(|name| name == "stages" || name.starts_with("stages.")) {
+        return Err(Some(unknown_variable(&program, span, scope, place)));
     }
     let needs_matrix = names.iter().any(|name| name == "matrix" || name.starts_with("matrix."));
     if !needs_matrix {

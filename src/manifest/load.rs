@@ -84,7 +84,7 @@ impl Loader<'_> {
         let empty = Node::empty_map(node.span);
         let defaults = node.get("defaults").unwrap_or(&empty);
         let written = node.get("stages").map(Node::entries).unwrap_or_default();
-        let mut expander = Expander::new(self.registry, &scope, &self.sources, &structure);
+        let mut expander = Expander::new(self.registry, &scope, &self.sources, &structure, written);
         let mut stages: Vec<Expanded> = Vec::with_capacity(written.len());
         for entry in written {
             stages.push(expander.expand(entry, defaults, &mut self.findings, &mut self.warnings));

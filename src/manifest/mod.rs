@@ -18,6 +18,7 @@ mod problem;
 mod reference;
 mod schema;
 mod source;
+mod stage_graph;
 mod structure;
 mod tree;
 mod undefined;
