@@ -241,6 +241,23 @@ fn a_file_that_lsn_did_not_write_is_left_alone() {
     assert_eq!(project.read("result.txt"), "edited\n");
 }
 
+/// Invariant 7, and no more than that: with nothing new to write, an edited output is no failure.
+#[test]
+fn an_edited_output_is_a_warning_until_there_is_something_new_to_write() {
+    let project = project();
+    project.run(&[]);
+    project.write("result.txt", "edited\n");
+    let again = project.run(&[]);
+    assert_eq!(again.tally("executed"), 0);
+    let warnings = again.warnings();
+    assert!(warnings.iter().any(|text| text.contains("`result.txt` was changed after lsn wrote it and is left")), "{warnings:?}");
+    assert_eq!(project.read("result.txt"), "edited\n");
+    project.lsn(&["run", "pipeline.yaml", "--set", "word=bye"]).code(1);
+    assert_eq!(project.read("result.txt"), "edited\n");
+    project.run(&["--overwrite"]);
+    assert!(project.read("result.txt").starts_with("hello"));
+}
+
 /// Invariant 4: a dry run is the run.
 #[test]
 fn a_dry_run_touches_nothing_and_tells_what_the_run_does() {
