@@ -9,7 +9,10 @@ use super::{
 };
 use crate::plan::{Content, Input, Outputs, command_output};
 use lsn_cache::{Access, Artifact};
-use lsn_stage::{FailureClass, StageError, StageResult, command::CommandParams};
+use lsn_stage::{
+    FailureClass, StageError, StageResult,
+    command::{CommandParams, free_name},
+};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -143,8 +146,7 @@ fn place(shared: &Shared, input: &str, list: &[Input], work: &Path) -> StageResu
     let mut taken = BTreeSet::new();
     let mut paths = Vec::with_capacity(list.len());
     for (position, artifact) in list.iter().enumerate() {
-        let name =
-            if taken.insert(&artifact.name) { artifact.name.clone() } else { format!("{position}-{}", artifact.name) };
+        let name = free_name(&artifact.name, position, |name| taken.insert(name.to_owned()));
         let target = directory.join(&name);
         match &artifact.content {
             // A link costs nothing whatever the size, and the file stays the person's own.
