@@ -86,8 +86,9 @@ const SHOWN: usize = 60;
 /// Of what is shown in part, so much stands before the first difference.
 const BEFORE: usize = 20;
 
-/// A JSON value, its beginning if it is long.
-fn excerpt(value: &Value) -> String {
+/// A JSON value in a few words: its beginning if it is long.
+#[must_use]
+pub fn excerpt(value: &Value) -> String {
     shown(&value.to_string().chars().collect::<Vec<_>>(), 0)
 }
 
@@ -271,17 +272,24 @@ mod tests {
     #[test]
     fn long_values_are_shown_where_they_differ() {
         let count = |to: usize| (0..to).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
-        let line = |top: u32| format!("sort < ${{inputs.words}} | uniq -c | sort -rn | head -n {top} > ${{outputs.top}}");
+        let line =
+            |top: u32| format!("sort < ${{inputs.words}} | uniq -c | sort -rn | head -n {top} > ${{outputs.top}}");
         let run = |line: String| manifest(json!({"run": line}), &[]);
         assert_eq!(
             said(&run(line(10)), &run(line(3))),
-            ["params.run: …| uniq -c | sort -rn | head -n 10 > ${outputs.top}\" → …| uniq -c | sort -rn | head -n 3 > ${outputs.top}\""]
+            [
+                "params.run: …| uniq -c | sort -rn | head -n 10 > ${outputs.top}\" → …| uniq -c | sort -rn | head -n 3 > ${outputs.top}\""
+            ]
         );
         let end = said(&run(count(60) + " 1"), &run(count(60) + " 23"));
-        assert!(end[0].ends_with(" 58 59 1\" → …42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 23\""), "{end:?}");
+        assert!(
+            end[0].ends_with(" 58 59 1\" → …42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 23\""),
+            "{end:?}"
+        );
         let begin = said(&run(format!("echo 1 {}", count(60))), &run(format!("echo 22 {}", count(60))));
         assert!(begin[0].starts_with("params.run: \"echo 1 0 1"), "{begin:?}");
-        let one_word = said(&run("x".repeat(300) + "a" + &"y".repeat(300)), &run("x".repeat(300) + "b" + &"y".repeat(300)));
+        let one_word =
+            said(&run("x".repeat(300) + "a" + &"y".repeat(300)), &run("x".repeat(300) + "b" + &"y".repeat(300)));
         let (old, new) = one_word[0].split_once(" → ").unwrap();
         assert_ne!(old.trim_start_matches("params.run: "), new);
         assert!(new.chars().count() <= SHOWN + 1);
