@@ -2,13 +2,14 @@
 
 use super::{
     Source,
-    expand::{Draft, Expanded, Sketch},
+    expand::{Draft, Expanded},
     expression::Coordinates,
     matrix,
     merge::neighbour,
     paths,
     problem::{Finding, Findings, list},
     reference::{Reference, Select, value_text},
+    sketch::Sketch,
     source::Span,
     wanted::{Item, Wanted},
 };
@@ -269,13 +270,7 @@ impl<'a> Connector<'a> {
     }
 
     /// Checks as much of a reference as is known of the stage that it names.
-    fn follow_sketch(
-        &self,
-        asked: &Asked<'_>,
-        target: usize,
-        sketch: &Sketch,
-        findings: &mut Findings,
-    ) -> Followed {
+    fn follow_sketch(&self, asked: &Asked<'_>, target: usize, sketch: &Sketch, findings: &mut Findings) -> Followed {
         let stage = &self.stages[target];
         let fits = sketch.outputs.as_ref().is_none_or(|outputs| offers(stage, outputs, asked, findings));
         if stage.axes.is_none() && sketch.instances.is_none() {

@@ -6,13 +6,14 @@ use super::{
     matrix::{self, Matrix},
     problem::{Finding, Findings},
     reference,
+    sketch::{Sketch, Wrong},
     source::{Sources, Span},
     stage_graph,
     structure::Structure,
     tree::{Entry, Kind, Node},
     wanted::{self, Wanted},
 };
-use lsn_stage::{Port, PortKind, Registry, StageType};
+use lsn_stage::{Port, Registry, StageType};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::{
@@ -23,7 +24,7 @@ use std::{
 };
 
 /// The stage type whose `run` parameter is a command line and that takes any input.
-const COMMAND: &str = "command";
+pub const COMMAND: &str = "command";
 
 /// The keys of a stage that say how it runs, and nothing of what it computes.
 const SETTINGS: [&str; 4] = ["resources", "retries", "timeout", "cache"];
@@ -68,24 +69,12 @@ pub struct Expanded {
     pub sketch: Option<Sketch>,
 }
 
-/// What can be told of a stage that is wrong somewhere, so that its references and those to it are checked all the same.
-#[derive(Default)]
-pub struct Sketch {
-    /// `None`: not known, or any input is taken.
-    pub inputs: Option<Vec<Port>>,
-    /// `None`: not known.
-    pub outputs: Option<Vec<Port>>,
-    /// `None`: not known.
-    pub instances: Option<Vec<Arc<Coordinates>>>,
-    pub wanted: Vec<Wanted>,
-}
-
 /// What expanding needs to know.
 pub struct Expander<'a> {
     pub registry: &'a Registry,
     pub scope: &'a Scope,
     /// What `with` sees: the stage graph, too.
-    with_scope: Scope,
+    pub with_scope: Scope,
     pub sources: &'a Sources,
     pub structure: &'a Structure,
     types: HashMap<String, Option<Structure>>,
@@ -165,80 +154,13 @@ impl<'a> Expander<'a> {
             return stage;
         }
         stage.drafts.clear();
-        let scope = self.with_scope.clone();
-        let instance = Instance::new(&scope, &first);
-        if shape_is_right {
-            let settings = Node::new(plain.span, Kind::Map(settings_of(&plain)));
-            findings.extend(self.settings(&settings, &instance).err().into_iter().flat_map(Findings::into_findings));
-            let env = plain.get("env").map(|env| environment(env, &instance));
-            findings.extend(env.and_then(Result::err).into_iter().flat_map(Findings::into_findings));
-        }
-        let mut sketch = Sketch::default();
-        if let Some(stage_type) = &stage_type {
-            (sketch.inputs, sketch.outputs) = self.ports(&**stage_type, plain.get("with"), &instance, &stage, findings);
-            if !shape_is_right {
-                // An input that seems to be missing may stand under a misspelt key.
-                sketch.inputs = sketch.inputs.map(|ports| ports.into_iter().map(Port::optional).collect());
-            }
-        }
+        let wrong = Wrong { stage: &stage, stage_type: stage_type.as_deref(), node: &node, plain: &plain, shape_is_right };
+        let mut sketch = self.sketch(&wrong, &first, findings);
         if matrix_is_sound && node.get("when").is_none() {
             sketch.instances = Some(matrix.instances);
         }
-        if let (Some(written), Some(plain)) = (node.get("inputs"), plain.get("inputs"))
-            && let Ok(filled) = instance.fill(plain)
-        {
-            let mut unread = Findings::default();
-            sketch.wanted = wanted::read(&filled, written, &mut unread);
-            // What has the wrong shape was reported with the structure.
-            let new: Vec<_> =
-                unread.into_findings().into_iter().filter(|finding| !findings.is_known(finding.span)).collect();
-            findings.extend(new);
-        }
         stage.sketch = Some(sketch);
         stage
-    }
-
-    /// Reports what is wrong with the parameters of a stage that is wrong somewhere, and gives its input and output ports as
-    /// far as the parameters that are right tell them.
-    fn ports(
-        &mut self,
-        stage_type: &dyn StageType,
-        with: Option<&Node>,
-        instance: &Instance<'_>,
-        stage: &Expanded,
-        findings: &mut Findings,
-    ) -> (Option<Vec<Port>>, Option<Vec<Port>>) {
-        let mut problems = Findings::default();
-        let typed = self.typed(stage_type, with, instance, stage, &mut problems);
-        // A misspelt `with` was reported; what it does not say is no second mistake.
-        if with.is_some_and(|with| !with.entries().is_empty()) {
-            findings.extend(problems.into_findings());
-        }
-        if let Some(typed) = typed {
-            return (typed.inputs, Some(typed.outputs.to_vec()));
-        }
-        if stage_type.name() == COMMAND {
-            let declared = with.and_then(|with| with.get("outputs")).filter(|node| matches!(node.kind, Kind::Map(_)));
-            let port = |entry: &Entry| Port::new(&entry.key, PortKind::Any, "");
-            return (None, declared.map(|outputs| outputs.entries().iter().map(port).collect()));
-        }
-        let Some(with) = with else { return (None, None) };
-        let mut right = Vec::new();
-        for entry in with.entries() {
-            let alone = Node::new(with.span, Kind::Map(vec![entry.clone()]));
-            if self.typed(stage_type, Some(&alone), instance, stage, &mut Findings::default()).is_some() {
-                right.push(entry.clone());
-            }
-        }
-        let right = Node::new(with.span, Kind::Map(right));
-        match self.typed(stage_type, Some(&right), instance, stage, &mut Findings::default()) {
-            // A parameter that is wrong may be the one that makes an input needless.
-            Some(Typed { inputs, outputs, .. }) => (
-                inputs.map(|ports| ports.into_iter().map(Port::optional).collect()),
-                Some(outputs.to_vec()),
-            ),
-            None => (None, None),
-        }
     }
 
     fn stage_type(&self, node: &Node, entry: &Entry, findings: &mut Findings) -> Option<Arc<dyn StageType>> {
@@ -400,7 +322,7 @@ impl<'a> Expander<'a> {
     }
 
     /// Parameters checked by the stage type, with its ports.
-    fn typed(
+    pub fn typed(
         &mut self,
         stage_type: &dyn StageType,
         node: Option<&Node>,
@@ -455,7 +377,7 @@ impl<'a> Expander<'a> {
         }
     }
 
-    fn settings(&self, node: &Node, instance: &Instance<'_>) -> Result<Settings, Findings> {
+    pub fn settings(&self, node: &Node, instance: &Instance<'_>) -> Result<Settings, Findings> {
         let value = instance.value_of(node).map_err(one)?;
         let written: document::SiteSettings = {
             let mut value = value.clone();
@@ -557,7 +479,7 @@ fn share_outputs(typed: &mut Rc<Typed>, last: &mut Option<Arc<[Port]>>) {
     }
 }
 
-fn settings_of(stage: &Node) -> Vec<Entry> {
+pub fn settings_of(stage: &Node) -> Vec<Entry> {
     SETTINGS.iter().filter_map(|key| stage.entry(key)).cloned().collect()
 }
 
@@ -577,7 +499,7 @@ fn decode<T: DeserializeOwned>(node: &Node, instance: &Instance<'_>, key: &str) 
         .map_err(|_| one(Finding::new(node.span, format!("`{key}` is `{value}`"), "expected true or false")))
 }
 
-fn environment(node: &Node, instance: &Instance<'_>) -> Result<BTreeMap<String, String>, Findings> {
+pub fn environment(node: &Node, instance: &Instance<'_>) -> Result<BTreeMap<String, String>, Findings> {
     let mut variables = BTreeMap::new();
     for entry in node.entries() {
         let value: document::EnvValue = decode(&entry.value, instance, &entry.key)?;

@@ -17,6 +17,7 @@ mod pipeline;
 mod problem;
 mod reference;
 mod schema;
+mod sketch;
 mod source;
 mod stage_graph;
 mod structure;

@@ -17,10 +17,8 @@ use std::{
 /// Each stage with the stages that its inputs name; those that `when` leaves out are not among them.
 #[must_use]
 pub fn read(stages: &[Entry], scope: &Scope, sources: &Sources) -> BTreeMap<String, BTreeSet<String>> {
-    let mut graph: BTreeMap<String, BTreeSet<String>> = stages
-        .iter()
-        .filter_map(|stage| Some((stage.key.clone(), reads(stage, scope, sources)?)))
-        .collect();
+    let mut graph: BTreeMap<String, BTreeSet<String>> =
+        stages.iter().filter_map(|stage| Some((stage.key.clone(), reads(stage, scope, sources)?))).collect();
     let known: BTreeSet<String> = graph.keys().cloned().collect();
     graph.values_mut().for_each(|names| names.retain(|name| known.contains(name)));
     graph

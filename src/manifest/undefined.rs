@@ -62,7 +62,8 @@ fn stage(name: &str, span: Span, scope: &Scope) -> Option<Finding> {
     let Some(stages) = scope.stages() else {
         return Some(Finding::new(span, "`stages` is not known here", "only the `with` of a stage sees it"));
     };
-    let known: Vec<String> = stages.try_iter().map(|keys| keys.map(|key| key.to_string()).collect()).unwrap_or_default();
+    let known: Vec<String> =
+        stages.try_iter().map(|keys| keys.map(|key| key.to_string()).collect()).unwrap_or_default();
     if name.is_empty() || known.iter().any(|known| known == name) {
         return None;
     }
