@@ -64,8 +64,12 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     for notice in session.take_notices() {
         eprintln!("{} {notice}", Style::warning("warning:"));
     }
-    for task in impossible(&planner, &plan, &capacity(args.jobs, &args.gpus.clone().unwrap_or_default())) {
-        eprintln!("{} {task}", Style::warning("warning:"));
+    // Asking for the GPUs of a machine takes longer than a plan.
+    if pipeline.tasks.iter().any(|task| task.resources.gpus > 0.0) {
+        let capacity = capacity(args.jobs, &args.gpus.clone().unwrap_or_default());
+        for task in impossible(&planner, &plan, &capacity) {
+            eprintln!("{} {task}", Style::warning("warning:"));
+        }
     }
     if args.json {
         let mut out = io::stdout().lock();
