@@ -143,6 +143,28 @@ stages:
     assert!(project.outputs().is_empty());
 }
 
+/// What a task left unreadable is its own fault: no attempt more, and the message says what it is.
+#[test]
+fn outputs_that_cannot_be_read_break_the_contract() {
+    let project = Project::new();
+    project.pipeline(
+        r#"
+stages:
+  dangling: {uses: command, retries: {max: 3}, with: {run: "mkdir d; ln -s nowhere d/link", outputs: {d: d/}}}
+  pipe: {uses: command, retries: {max: 3}, with: {run: "mkfifo f", outputs: {f: f}}}
+"#,
+    );
+    let run = project.try_run(&["--keep-going"]);
+    let failed: Vec<_> = run.events.iter().filter(|event| event["event"] == "task_failed").collect();
+    assert_eq!(failed.len(), 2, "{failed:#?}");
+    for event in failed {
+        let message = event["message"].as_str().unwrap();
+        assert_eq!((event["class"].as_str(), event["attempt"].as_u64()), (Some("contract"), Some(1)), "{message}");
+        let expected = if event["task"] == "pipe" { "expected a file, found a named pipe" } else { "d/link" };
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
 #[test]
 fn an_input_that_changes_meanwhile_is_used_once_and_not_published() {
     let project = Project::new();
@@ -162,6 +184,22 @@ outputs: {result.txt: slow.out}
     assert!(run.warnings().iter().any(|text| text.contains("changed while the task ran")), "{:?}", run.warnings());
     assert_eq!(project.read("result.txt"), "before\n");
     assert!(project.outputs().is_empty());
+}
+
+/// Files of one input may have one name, or the name that the second of them is given.
+#[test]
+fn inputs_whose_names_collide_are_all_there() {
+    let project = Project::new();
+    project.pipeline(
+        r#"
+stages:
+  a: {uses: command, inputs: {x: [./a/x, ./b/x, ./c/1-x]}, with: {run: "cat ${inputs.x} > ${outputs.o}", outputs: {o: o}}}
+outputs: {all.txt: a.o}
+"#,
+    );
+    project.write("a/x", "1\n").write("b/x", "2\n").write("c/1-x", "3\n");
+    project.run(&[]);
+    assert_eq!(project.read("all.txt"), "1\n2\n3\n");
 }
 
 #[test]
@@ -196,6 +234,10 @@ stages:
 outputs: {b.txt: b.out}
 "#,
     );
+    // The plan says so before anything has run.
+    let plan = project.lsn(&["plan", "pipeline.yaml", "--gpus", "0"]).ok();
+    assert!(plan.err.contains("task `a[i=1]` and 2 more like it cannot run here: it needs 1 GPUs"), "{}", plan.err);
+    assert_eq!(project.lsn(&["plan", "pipeline.yaml", "--gpus", "2"]).ok().err, "");
     let none = project.try_run(&["--gpus", "0"]);
     assert_eq!(none.said.code, Some(1));
     assert!(none.find("task_failed").unwrap()["message"].as_str().unwrap().contains("--gpus"));
@@ -239,7 +281,8 @@ fn an_interrupt_stops_the_tasks_and_the_next_run_goes_on() {
         assert_eq!(child.wait().unwrap().code(), Some(130));
         assert!(marked_processes(&project).is_empty());
         let status = project.lsn(&["status"]).ok().out;
-        assert!(status.contains("interrupted"), "{status}");
+        assert!(status.contains("interrupted") && status.contains("stopped slow"), "{status}");
+        assert!(!status.contains("failed"), "{status}");
         fs::write(project.path("go"), "").unwrap();
         assert_eq!(project.run(&[]).executed(), ["after", "slow"]);
     }
@@ -294,6 +337,60 @@ fn a_second_run_of_a_pipeline_waits_or_says_who_runs() {
     assert!(first.wait().unwrap().success());
     let second = support::Said::from(second.wait_with_output().unwrap()).ok();
     assert!(second.err.contains("0 executed, 2 cached"), "{}", second.err);
+}
+
+/// A run that took a task from the cache has no log of it; the run that executed it has.
+#[test]
+fn logs_of_a_cached_task_are_those_of_the_run_that_executed_it() {
+    let project = Project::new();
+    project.pipeline(
+        r#"
+stages:
+  a: {uses: command, with: {run: "echo computing; echo > ${outputs.out}", outputs: {out: a.txt}}}
+"#,
+    );
+    project.run(&[]);
+    project.run(&[]);
+    let runs = PastRun::all(&Home::of(project.root()));
+    let logs = project.lsn(&["logs", "a"]).ok();
+    assert_eq!(logs.out, "computing\n");
+    assert!(logs.err.contains(&format!("last ran in {}", runs[0].run)), "{}", logs.err);
+    let json: serde_json::Value = serde_json::from_str(&project.lsn(&["logs", "a", "--json"]).ok().out).unwrap();
+    assert_eq!((json["run"].as_str(), json["text"].as_str()), (Some(runs[0].run.as_str()), Some("computing\n")));
+    // Who names a run means it.
+    assert!(project.lsn(&["logs", "a", "--run", runs[1].run.as_str()]).code(2).err.contains("did not run"));
+}
+
+/// `why` during a run: what a task waits for that has nothing left to be decided.
+#[test]
+fn why_tells_why_a_task_is_not_started_yet() {
+    let project = Project::new();
+    let started = project.path("started").display().to_string();
+    let go = project.path("go").display().to_string();
+    project.pipeline(
+        &r#"
+stages:
+  a:
+    uses: command
+    resources: {cpus: 64}
+    with: {run: "touch STARTED; while [ ! -e GO ]; do sleep 0.01; done; echo ok > ${outputs.out}", outputs: {out: a.txt}}
+  b: {uses: command, resources: {cpus: 64}, with: {run: "echo b > ${outputs.out}", outputs: {out: b.txt}}}
+  c: {uses: command, inputs: {a: a.out}, with: {run: "cp ${inputs.a} ${outputs.out}", outputs: {out: c.txt}}}
+"#
+        .replace("STARTED", &started)
+        .replace("GO", &go),
+    );
+    let mut child = project.spawn(&["run", "pipeline.yaml"]);
+    wait_for_file(&project, "started");
+    let why = |task: &str| project.lsn(&["why", task, "-f", "pipeline.yaml"]).ok().out;
+    // The journal reaches the disk a moment after the task has begun.
+    wait_until("the start of `a` is in the journal", || why("a").contains("runs now"));
+    let b = why("b");
+    assert!(b.contains("ready, but not started: it wants 64 cpus") && b.contains("hold: a ("), "{b}");
+    assert!(why("c").contains("waits for a (runs)"), "{}", why("c"));
+    fs::write(project.path("go"), "").unwrap();
+    assert!(child.wait().unwrap().success());
+    assert!(why("b").contains("cached"));
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 mod support;
 
+use lsn::home::{Home, PastRun};
 use support::Project;
 
 const CHAIN: &str = r#"
@@ -241,6 +242,26 @@ fn a_file_that_lsn_did_not_write_is_left_alone() {
     assert_eq!(project.read("result.txt"), "edited\n");
 }
 
+/// Invariant 7, and no more than that: with nothing new to write, an edited output is no failure.
+#[test]
+fn an_edited_output_is_a_warning_until_there_is_something_new_to_write() {
+    let project = project();
+    project.run(&[]);
+    project.write("result.txt", "edited\n");
+    let again = project.run(&[]);
+    assert_eq!(again.tally("executed"), 0);
+    let warnings = again.warnings();
+    assert!(
+        warnings.iter().any(|text| text.contains("`result.txt` was changed after lsn wrote it and is left")),
+        "{warnings:?}"
+    );
+    assert_eq!(project.read("result.txt"), "edited\n");
+    project.lsn(&["run", "pipeline.yaml", "--set", "word=bye"]).code(1);
+    assert_eq!(project.read("result.txt"), "edited\n");
+    project.run(&["--overwrite"]);
+    assert!(project.read("result.txt").starts_with("hello"));
+}
+
 /// Invariant 4: a dry run is the run.
 #[test]
 fn a_dry_run_touches_nothing_and_tells_what_the_run_does() {
@@ -266,6 +287,30 @@ fn why_shows_the_key_manifest() {
     let json = &why[why.find('{').unwrap()..=why.rfind('}').unwrap()];
     let manifest: lsn::plan::KeyManifest = serde_json::from_str(json).unwrap();
     assert!(why.contains(&manifest.key().to_string()), "{why}");
+}
+
+/// A cached task says which run computed its result, and why that run did.
+#[test]
+fn why_tells_why_a_cached_task_last_ran() {
+    let project = project();
+    project.run(&[]);
+    project.run(&["--set", "word=bye"]);
+    project.run(&["--set", "word=bye"]);
+    let why =
+        |args: &[&str]| project.lsn(&[&["why", "say", "-f", "pipeline.yaml", "--set", "word=bye"], args].concat()).ok();
+    let runs = PastRun::all(&Home::of(project.root()));
+    let text = why(&[]).out;
+    assert!(text.contains("cached") && text.contains(&format!("last ran in run {}", runs[1].run)), "{text}");
+    assert!(text.contains("- params.run: ") && text.contains("uses command, behaviour version 1"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&why(&["--json"]).out).unwrap();
+    let last = &json[0]["last"];
+    assert_eq!(last["run"], runs[1].run.as_str());
+    assert_eq!(
+        (&last["reasons"][0]["reason"], &last["reasons"][0]["field"]),
+        (&"changed".into(), &"params.run".into())
+    );
+    let manifest: lsn::plan::KeyManifest = serde_json::from_value(json[0]["key_manifest"].clone()).unwrap();
+    assert_eq!(json[0]["key"], manifest.key().to_string());
 }
 
 #[test]

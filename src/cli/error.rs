@@ -50,6 +50,13 @@ impl CliError {
         self
     }
 
+    /// With the hints that there are.
+    #[must_use]
+    pub fn hints<'a>(mut self, hints: impl IntoIterator<Item = &'a str>) -> Self {
+        self.hints.extend(hints.into_iter().map(ToOwned::to_owned));
+        self
+    }
+
     /// Prints the error and its hints on stderr and gives the exit code.
     #[must_use]
     pub fn report(&self) -> ExitCode {

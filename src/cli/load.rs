@@ -2,14 +2,16 @@
 
 use super::{CliError, CliResult, ErrorKind, OverrideArgs, Style, style};
 use crate::{
-    home::Home,
+    home::{CreateError, Home},
     manifest::{self, Pipeline, TaskIndex},
     plan::{PlanError, TargetError, find_targets},
-    run::{OpenError, OpenOptions, RunError},
+    run::{OpenError, OpenOptions, OutputError, RunError},
 };
 use lsn_stage::Registry;
 use std::{
     env,
+    error::Error,
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -95,7 +97,8 @@ impl From<OpenError> for CliError {
         let message = error.to_string();
         match error {
             OpenError::Busy { .. } => Self::failed(message).hint("leave out `--no-wait` to wait for it"),
-            OpenError::Home { .. } | OpenError::Store(_) => Self::failed(message),
+            OpenError::Home(error) => error.into(),
+            OpenError::Store(error) => error.into(),
         }
     }
 }
@@ -115,20 +118,74 @@ impl From<RunError> for CliError {
                 new
             }
             RunError::Gpus(_) => Self::usage(message),
+            RunError::Store(error) => error.into(),
+            RunError::Io { error, .. } | RunError::Start(error) | RunError::Output(OutputError::Io { error, .. }) => {
+                Self::failed(message).hints(io_hint(Some(error.kind()), ""))
+            }
             RunError::Output(_) => Self::failed(message),
-            RunError::Io { .. } | RunError::Start(_) | RunError::Store(_) => Self::failed(message),
         }
     }
 }
 
 impl From<lsn_cache::StoreError> for CliError {
     fn from(error: lsn_cache::StoreError) -> Self {
-        Self::failed(error.to_string())
+        let message = error.to_string();
+        let hint = io_hint(io_kind(&error), &message);
+        Self::failed(message).hints(hint)
     }
 }
+
+impl From<CreateError> for CliError {
+    fn from(error: CreateError) -> Self {
+        Self::failed(error.to_string()).hints(io_hint(Some(error.source.kind()), ""))
+    }
+}
+
+/// What the operating system said, at the bottom of an error.
+fn io_kind(error: &(dyn Error + 'static)) -> Option<io::ErrorKind> {
+    let mut causes = std::iter::successors(Some(error), |error| (*error).source());
+    causes.find_map(|error| error.downcast_ref::<io::Error>()).map(io::Error::kind)
+}
+
+/// What to do where lsn cannot write. The index tells what happened only in the words of `message`.
+fn io_hint(kind: Option<io::ErrorKind>, message: &str) -> Option<&'static str> {
+    use io::ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    match kind {
+        Some(PermissionDenied | ReadOnlyFilesystem) => Some(
+            "a run keeps its state in `.lsn` of the project and must be able to write there; `lsn plan` only reads",
+        ),
+        Some(StorageFull | QuotaExceeded) => Some(MAKE_ROOM),
+        None if message.contains("No space left on device") => Some(MAKE_ROOM),
+        _ => None,
+    }
+}
+
+const MAKE_ROOM: &str =
+    "make room: `lsn cache gc` removes what no recent run used; or keep results on another disk with `--store`";
 
 impl From<std::io::Error> for CliError {
     fn from(error: std::io::Error) -> Self {
         Self::failed(error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lsn_cannot_write_has_a_path_and_a_way_out() {
+        let denied = CreateError::at("/ro/.lsn")(io::ErrorKind::PermissionDenied.into());
+        let error = CliError::from(OpenError::from(denied));
+        assert!(error.message.starts_with("cannot create `/ro/.lsn`: "), "{error}");
+        assert!(error.hints[0].contains("must be able to write"), "{error}");
+        let source = io::ErrorKind::StorageFull.into();
+        let error = CliError::from(lsn_cache::StoreError::Io { action: "write", path: "/full/blob".into(), source });
+        assert_eq!(error.hints, [MAKE_ROOM]);
+        let message = "IO error: No space left on device (os error 28)".to_owned();
+        let index = lsn_cache::IndexError::Failed { path: "/full/index".into(), message };
+        assert_eq!(CliError::from(lsn_cache::StoreError::from(index)).hints, [MAKE_ROOM]);
+        let other = CreateError::at("/x")(io::ErrorKind::NotADirectory.into());
+        assert!(CliError::from(other).hints.is_empty());
     }
 }

@@ -5,6 +5,10 @@ use super::{
     load::{StoreArgs, load, open_options, targets},
 };
 use crate::{
+    executor::{
+        GpuChoice, capacity,
+        resources::{Capacity, Demand},
+    },
     plan::{Decision, Plan, Planner, Selection},
     progress,
     run::{self, OpenOptions, Session},
@@ -26,6 +30,9 @@ pub struct Args {
     /// Plan for this many tasks at once
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     jobs: Option<u32>,
+    /// As in `lsn run`
+    #[arg(long, value_name = "GPUS")]
+    gpus: Option<GpuChoice>,
     /// As in `lsn run`
     #[arg(long, value_name = "STAGE")]
     force: Vec<String>,
@@ -57,6 +64,13 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     for notice in session.take_notices() {
         eprintln!("{} {notice}", Style::warning("warning:"));
     }
+    // Asking for the GPUs of a machine takes longer than a plan.
+    if pipeline.tasks.iter().any(|task| task.resources.gpus > 0.0) {
+        let capacity = capacity(args.jobs, &args.gpus.clone().unwrap_or_default());
+        for task in impossible(&planner, &plan, &capacity) {
+            eprintln!("{} {task}", Style::warning("warning:"));
+        }
+    }
     if args.json {
         let mut out = io::stdout().lock();
         serde_json::to_writer_pretty(&mut out, &run::planned(&planner, &plan)).map_err(io::Error::from)?;
@@ -80,6 +94,23 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
 /// The store cannot be read.
 pub fn open_for_planning(options: &OpenOptions) -> CliResult<Session> {
     Ok(Session::for_planning(options)?)
+}
+
+/// What a run would refuse to start here, one line for each stage.
+fn impossible(planner: &Planner, plan: &Plan, capacity: &Capacity) -> Vec<String> {
+    let mut stages: BTreeMap<(&str, String), Vec<&str>> = BTreeMap::new();
+    for (task, decision) in planner.pipeline().tasks.iter().zip(&plan.decisions) {
+        if matches!(decision, Decision::Run { .. } | Decision::Waiting { .. })
+            && let Err(why) = Demand::of(&task.resources, capacity)
+        {
+            stages.entry((&task.stage.0, why.to_string())).or_default().push(&task.id.0);
+        }
+    }
+    let line = |((_, why), tasks): ((&str, String), Vec<&str>)| {
+        let more = if tasks.len() > 1 { format!(" and {} more like it", tasks.len() - 1) } else { String::new() };
+        format!("task `{}`{more} cannot run here: {why}", tasks[0])
+    };
+    stages.into_iter().map(line).collect()
 }
 
 /// A line per task that is not cached, then the numbers.

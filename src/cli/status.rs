@@ -62,6 +62,7 @@ fn describe(task: &PastTask, alive: bool) -> String {
         TaskState::Running => Style::warning("killed "),
         TaskState::Executed => Style::good("done   "),
         TaskState::Failed => Style::error("failed "),
+        TaskState::Cancelled => Style::warning("stopped"),
         TaskState::Skipped => Style::warning("skipped"),
         TaskState::Excluded => Style::faint("not selected"),
     };
@@ -84,7 +85,9 @@ fn describe(task: &PastTask, alive: bool) -> String {
     if let Some(rows) = task.rows {
         line.push_str(&format!("  {}", progress::rows(rows)));
     }
-    if let Some((class, message)) = task.failure.as_ref().filter(|_| task.state != TaskState::Executed) {
+    if let Some((class, message)) =
+        task.failure.as_ref().filter(|_| !matches!(task.state, TaskState::Executed | TaskState::Cancelled))
+    {
         line.push_str(&format!("  {class}: {message}"));
     }
     line

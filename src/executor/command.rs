@@ -10,7 +10,10 @@ use super::{
 use crate::plan::{Content, Input, Outputs, command_output};
 use lsn_cache::{Access, Artifact, Store, StoreError, lay_out};
 use lsn_digest::Digest;
-use lsn_stage::{FailureClass, StageError, StageResult, command::CommandParams};
+use lsn_stage::{
+    FailureClass, StageError, StageResult,
+    command::{CommandParams, free_name},
+};
 use serde::Deserialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -170,10 +173,7 @@ fn place(shared: &Shared, input: &str, list: &[Input], work: &Path, lent: &mut L
     let mut taken = BTreeSet::new();
     let mut paths = Vec::with_capacity(list.len());
     for (position, artifact) in list.iter().enumerate() {
-        let mut name = artifact.name.clone();
-        while !taken.insert(name.clone()) {
-            name = format!("{position}-{name}");
-        }
+        let name = free_name(&artifact.name, position, |name| taken.insert(name.to_owned()));
         let target = directory.join(&name);
         match &artifact.content {
             Content::Project(path) => lay_out(path, &target).map_err(publish::store_failure)?,

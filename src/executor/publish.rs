@@ -40,7 +40,8 @@ pub fn capture(store: &Store, ports: &[Port], path: impl Fn(&Port) -> Option<Pat
         contract::check(port, &path)?;
         // An optional output may be absent; its contract said so.
         if std::fs::symlink_metadata(&path).is_ok() {
-            outputs.insert(port.name.clone(), store.capture(&path, Ownership::Own).map_err(store_failure)?);
+            let captured = store.capture(&path, Ownership::Own);
+            outputs.insert(port.name.clone(), captured.map_err(|error| capture_failure(error, &path))?);
         }
     }
     Ok(outputs)
@@ -56,6 +57,21 @@ pub fn store_failure(error: StoreError) -> StageError {
         _ => FailureClass::Infrastructure,
     };
     StageError::new(class, error.to_string())
+}
+
+/// As [`store_failure`]; what the task left unreadable (a dangling link, no permission) breaks its contract, and another
+/// attempt would leave it so again.
+fn capture_failure(error: StoreError, output: &Path) -> StageError {
+    use std::io::ErrorKind::{NotFound, PermissionDenied};
+    match &error {
+        StoreError::Io { path, source, .. }
+            if path.starts_with(output) && matches!(source.kind(), NotFound | PermissionDenied) =>
+        {
+            StageError::new(FailureClass::Contract, error.to_string())
+                .hint("an output holds readable files and directories, and links to them")
+        }
+        _ => store_failure(error),
+    }
 }
 
 /// Publishes the record, unless an input changed while the task ran.

@@ -1,5 +1,6 @@
 //! Run ids: the moment a run began, so that their order is the order of time.
 
+use super::CreateError;
 use serde::{Deserialize, Serialize};
 use std::{
     fmt, fs, io,
@@ -24,15 +25,18 @@ impl RunId {
     ///
     /// # Errors
     /// The directory cannot be created.
-    pub fn create(runs: &Path) -> io::Result<Self> {
+    pub fn create(runs: &Path) -> Result<Self, CreateError> {
         let mut time = SystemTime::now();
         loop {
             let id = Self::at(time);
-            match fs::create_dir(runs.join(&id.0)) {
+            let directory = runs.join(&id.0);
+            match fs::create_dir(&directory) {
                 Ok(()) => return Ok(id),
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => time += Duration::from_millis(1),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => fs::create_dir_all(runs)?,
-                Err(error) => return Err(error),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    fs::create_dir_all(runs).map_err(CreateError::at(runs))?;
+                }
+                Err(error) => return Err(CreateError::at(directory)(error)),
             }
         }
     }

@@ -12,6 +12,22 @@ use std::{
 /// The directory's name.
 pub const HOME: &str = ".lsn";
 
+/// A directory or file of `.lsn/` cannot be created.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot create `{path}`: {source}")]
+pub struct CreateError {
+    pub path: PathBuf,
+    pub source: io::Error,
+}
+
+impl CreateError {
+    /// With the path that could not be created.
+    pub fn at(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.into();
+        |source| Self { path, source }
+    }
+}
+
 /// The paths of a project's `.lsn/`.
 ///
 /// ```text
@@ -50,13 +66,13 @@ impl Home {
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn create(&self) -> io::Result<()> {
+    pub fn create(&self) -> Result<(), CreateError> {
         if !self.directory.is_dir() {
-            fs::create_dir_all(&self.directory)?;
+            fs::create_dir_all(&self.directory).map_err(CreateError::at(&self.directory))?;
         }
         let ignore = self.directory.join(".gitignore");
         if !ignore.exists() {
-            fs::write(ignore, "*\n")?;
+            fs::write(&ignore, "*\n").map_err(CreateError::at(ignore))?;
         }
         Ok(())
     }

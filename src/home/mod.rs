@@ -9,5 +9,5 @@ mod past;
 pub use event::{Planned, PlannedTask, RunEvent, RunStatus, Tally, Usage};
 pub use id::RunId;
 pub use journal::now_ms;
-pub use layout::{HOME, Home, RunDirectory, file_name};
+pub use layout::{CreateError, HOME, Home, RunDirectory, file_name};
 pub use past::{PastRun, PastTask, TaskState};

@@ -1,7 +1,10 @@
 //! A run as its journal tells it.
 
 use super::{Home, Planned, RunEvent, RunId, RunStatus, Tally, Usage, journal};
-use crate::manifest::{StageName, TaskId};
+use crate::{
+    manifest::{StageName, TaskId},
+    plan::Reason,
+};
 use lsn_cache::TaskKey;
 use lsn_stage::{FailureClass, RowCounts};
 use serde::Serialize;
@@ -18,6 +21,8 @@ pub enum TaskState {
     Running,
     Executed,
     Failed,
+    /// Stopped when the run was interrupted.
+    Cancelled,
     Skipped,
     Excluded,
 }
@@ -29,8 +34,13 @@ pub struct PastTask {
     pub stage: StageName,
     pub state: TaskState,
     pub key: Option<TaskKey>,
+    /// Why it was to run; of a task that waited, as it was decided in the end.
+    pub reasons: Vec<Reason>,
     /// Attempts begun.
     pub attempts: u32,
+    /// What the last attempt holds or held.
+    pub cpus: u32,
+    pub gpus: Vec<String>,
     pub usage: Option<Usage>,
     pub rows: Option<RowCounts>,
     pub metrics: BTreeMap<String, f64>,
@@ -49,6 +59,8 @@ pub struct PastRun {
     pub pipeline: String,
     pub manifest: PathBuf,
     pub pid: u32,
+    /// Tasks at once.
+    pub jobs: u32,
     /// Milliseconds since the Unix epoch.
     pub started: u64,
     /// `None`: it runs, or it was killed.
@@ -74,6 +86,7 @@ impl PastRun {
             pipeline: String::new(),
             manifest: PathBuf::new(),
             pid: 0,
+            jobs: 0,
             started: history.entries.first().map_or(0, |entry| entry.at),
             status: None,
             wall_ms: None,
@@ -113,7 +126,7 @@ impl PastRun {
                 TaskState::Failed => &mut tally.failed,
                 TaskState::Skipped => &mut tally.skipped,
                 TaskState::Excluded => &mut tally.excluded,
-                TaskState::Waiting | TaskState::Ready | TaskState::Running => &mut tally.left,
+                TaskState::Waiting | TaskState::Ready | TaskState::Running | TaskState::Cancelled => &mut tally.left,
             } += 1;
         }
         tally
@@ -130,7 +143,8 @@ impl PastRun {
         };
         let tasks = &mut self.tasks;
         match event {
-            RunEvent::RunStarted { pipeline, manifest, pid, .. } => {
+            RunEvent::RunStarted { pipeline, manifest, pid, jobs, .. } => {
+                self.jobs = jobs;
                 self.pipeline = pipeline;
                 self.manifest = manifest;
                 self.pid = pid;
@@ -147,6 +161,7 @@ impl PastRun {
                         task.stage = planned.stage.clone();
                         task.state = state;
                         task.key = planned.key;
+                        task.reasons.clone_from(&planned.reasons);
                     });
                 }
             }
@@ -154,13 +169,16 @@ impl PastRun {
                 task.state = TaskState::Cached;
                 task.key = Some(key);
             }),
-            RunEvent::TaskDecided { task, key, .. } => change(tasks, task, &mut |task| {
+            RunEvent::TaskDecided { task, key, reasons } => change(tasks, task, &mut |task| {
                 task.state = TaskState::Ready;
                 task.key = Some(key);
+                task.reasons.clone_from(&reasons);
             }),
-            RunEvent::TaskStarted { task, attempt, log, .. } => change(tasks, task, &mut |task| {
+            RunEvent::TaskStarted { task, attempt, cpus, gpus, log } => change(tasks, task, &mut |task| {
                 task.state = TaskState::Running;
                 task.attempts = attempt;
+                task.cpus = cpus;
+                task.gpus.clone_from(&gpus);
                 task.log = Some(log.clone());
                 task.started = Some(at);
             }),
@@ -172,7 +190,11 @@ impl PastRun {
                 task.metrics.clone_from(&metrics);
             }),
             RunEvent::TaskFailed { task, class, message, usage, retry_in_ms, .. } => change(tasks, task, &mut |task| {
-                task.state = if retry_in_ms.is_some() { TaskState::Ready } else { TaskState::Failed };
+                task.state = match class {
+                    _ if retry_in_ms.is_some() => TaskState::Ready,
+                    FailureClass::Cancelled => TaskState::Cancelled,
+                    _ => TaskState::Failed,
+                };
                 task.usage = Some(usage);
                 task.failure = Some((class, message.clone()));
             }),
@@ -201,7 +223,10 @@ impl PastTask {
             stage,
             state,
             key: None,
+            reasons: Vec::new(),
             attempts: 0,
+            cpus: 0,
+            gpus: Vec::new(),
             usage: None,
             rows: None,
             metrics: BTreeMap::new(),

@@ -3,11 +3,13 @@
 use super::{
     Source,
     expand::{Draft, Expanded},
+    expression::Coordinates,
     matrix,
     merge::neighbour,
     paths,
     problem::{Finding, Findings, list},
     reference::{Reference, Select, value_text},
+    sketch::Sketch,
     source::Span,
     wanted::{Item, Wanted},
 };
@@ -30,6 +32,20 @@ pub struct Link {
     pub input: String,
     pub output: String,
     pub span: Span,
+    /// Whether it holds for every instance of both stages.
+    pub whole: bool,
+}
+
+/// A reference that is to be followed.
+pub struct Asked<'r> {
+    /// The stage that asks; past the last one for the outputs of the manifest.
+    pub at: usize,
+    pub reference: &'r Reference,
+    pub span: Span,
+    /// What it is for.
+    pub port: &'r Port,
+    /// Whether the reference differs between the instances of the stage that asks.
+    pub dynamic: bool,
 }
 
 /// Looks up references. Tasks are counted through all stages in the order of the manifest.
@@ -87,16 +103,15 @@ impl<'a> Connector<'a> {
         let before = findings.len();
         let mut connected: Vec<Sources> = Vec::with_capacity(stage.drafts.len());
         let mut last: Option<&Draft> = None;
-        for wanted in &stage.unconnected {
-            let port = Port::new(&wanted.name, PortKind::Any, "").optional().many();
-            let _ = self.input(at, wanted, &port, findings);
+        if let Some(sketch) = &stage.sketch {
+            let _ = self.inputs(at, &sketch.wanted, sketch.inputs.as_deref(), findings);
         }
         for draft in &stage.drafts {
             let same = last
                 .is_some_and(|last| Rc::ptr_eq(&last.inputs, &draft.inputs) && last.typed.inputs == draft.typed.inputs);
             let sources = match connected.last() {
                 Some(previous) if same => previous.clone(),
-                _ => self.inputs(at, draft, findings),
+                _ => self.inputs(at, &draft.inputs, draft.typed.inputs.as_deref(), findings),
             };
             last = Some(draft);
             connected.push(sources);
@@ -108,11 +123,12 @@ impl<'a> Connector<'a> {
         connected
     }
 
-    fn inputs(&mut self, at: usize, draft: &Draft, findings: &mut Findings) -> Sources {
+    /// Looks up what is wanted; without `ports` any input is taken.
+    fn inputs(&mut self, at: usize, all: &[Wanted], ports: Option<&[Port]>, findings: &mut Findings) -> Sources {
         let stage = &self.stages[at];
         let mut sources = Sources::new();
-        for wanted in draft.inputs.iter() {
-            let port = match &draft.typed.inputs {
+        for wanted in all {
+            let port = match ports {
                 None => Port::new(&wanted.name, PortKind::Any, "").optional().many(),
                 Some(ports) => match ports.iter().find(|port| port.name == wanted.name) {
                     Some(port) => port.clone(),
@@ -132,8 +148,8 @@ impl<'a> Connector<'a> {
                 sources.insert(wanted.name.clone(), artifacts);
             }
         }
-        for port in draft.typed.inputs.iter().flatten().filter(|port| !port.optional) {
-            if draft.inputs.iter().all(|wanted| wanted.name != port.name) {
+        for port in ports.into_iter().flatten().filter(|port| !port.optional) {
+            if all.iter().all(|wanted| wanted.name != port.name) {
                 let message = format!("stage `{}` has no input `{}`", stage.name, port.name);
                 findings.push(
                     Finding::new(stage.name_span, message, format!("`{}` needs {}", stage.uses, kind(&port.kind)))
@@ -149,16 +165,19 @@ impl<'a> Connector<'a> {
         let before = findings.len();
         let mut artifacts = Vec::new();
         let mut left_out = None;
+        let mut sketched = false;
         for item in &wanted.items {
             match item {
                 Item::Reference(reference, span) => {
-                    match self.follow(at, reference, *span, port, findings) {
+                    let asked = Asked { at, reference, span: *span, port, dynamic: wanted.dynamic };
+                    match self.follow(&asked, findings) {
                         Followed::Tasks(tasks) => artifacts.extend(
                             tasks
                                 .into_iter()
                                 .map(|task| Source::Output { task: index(task), output: reference.output.clone() }),
                         ),
                         Followed::LeftOut(stage) => left_out = Some((stage, *span)),
+                        Followed::Sketched(_) => sketched = true,
                         Followed::Wrong => {}
                     }
                     if reference.select == Select::All && !port.many {
@@ -178,7 +197,7 @@ impl<'a> Connector<'a> {
                 }
             }
         }
-        if findings.len() > before {
+        if findings.len() > before || sketched {
             return None;
         }
         if !port.many && artifacts.len() > 1 {
@@ -227,45 +246,56 @@ impl<'a> Connector<'a> {
     }
 
     /// The tasks that a reference means, each with an output that fits.
-    pub fn follow(
-        &mut self,
-        at: usize,
-        reference: &Reference,
-        span: Span,
-        port: &Port,
-        findings: &mut Findings,
-    ) -> Followed {
+    pub fn follow(&mut self, asked: &Asked<'_>, findings: &mut Findings) -> Followed {
+        let Asked { reference, span, .. } = *asked;
         let Some(target) = self.target(&reference.stage, &reference.output, span, findings) else {
             return Followed::Wrong;
         };
         let stage = &self.stages[target];
-        if !stage.sound {
-            return Followed::Wrong;
+        if let Some(sketch) = &stage.sketch {
+            self.link(asked, target);
+            return self.follow_sketch(asked, target, sketch, findings);
         }
-        let Some(tasks) = self.select(at, target, reference, span, findings) else { return Followed::Wrong };
+        let Some(tasks) = self.select(asked, target, findings) else { return Followed::Wrong };
         if tasks.is_empty() {
             return Followed::LeftOut(target);
         }
         for task in &tasks {
-            let outputs = &self.draft(*task).1.typed.outputs;
-            let Some(output) = outputs.iter().find(|output| output.name == reference.output) else {
-                let message = format!("stage `{}` has no output `{}`", stage.name, reference.output);
-                let finding = Finding::new(span, message, format!("not an output of stage type `{}`", stage.uses));
-                let names = outputs.iter().map(|output| output.name.as_str());
-                findings.push(finding.suggest(&reference.output, "outputs", names));
-                return Followed::Wrong;
-            };
-            if !output.kind.fits(&port.kind) {
-                let message = format!("`{}.{}` is {}", reference.stage, reference.output, kind(&output.kind));
-                findings.push(Finding::new(span, message, format!("input `{}` takes {}", port.name, kind(&port.kind))));
+            if !offers(stage, &self.draft(*task).1.typed.outputs, asked, findings) {
                 return Followed::Wrong;
             }
         }
+        self.link(asked, target);
+        Followed::Tasks(tasks)
+    }
+
+    /// Checks as much of a reference as is known of the stage that it names.
+    fn follow_sketch(&self, asked: &Asked<'_>, target: usize, sketch: &Sketch, findings: &mut Findings) -> Followed {
+        let stage = &self.stages[target];
+        let fits = sketch.outputs.as_ref().is_none_or(|outputs| offers(stage, outputs, asked, findings));
+        if stage.axes.is_none() && sketch.instances.is_none() {
+            return Followed::Sketched(None);
+        }
+        let Some(conditions) = self.conditions(asked, target, findings) else { return Followed::Wrong };
+        let Some(instances) = &sketch.instances else { return Followed::Sketched(None) };
+        let agrees = |coordinates: &Coordinates| {
+            let value = |axis: &String| coordinates.get(axis).map(value_text);
+            conditions.iter().all(|(axis, wanted)| value(axis).as_ref() == Some(wanted))
+        };
+        let count = instances.iter().filter(|coordinates| agrees(coordinates)).count();
+        if count == 0 {
+            findings.push(no_instance(stage, instances.iter().map(|coordinates| &**coordinates), asked.span));
+        }
+        if fits && count > 0 { Followed::Sketched(Some(count)) } else { Followed::Wrong }
+    }
+
+    fn link(&mut self, asked: &Asked<'_>, target: usize) {
+        let Asked { at, reference, span, port, dynamic } = *asked;
         if at < self.stages.len() && self.links.insert((at, target, span)) {
             let (input, output) = (port.name.clone(), reference.output.clone());
-            self.followed.push(Link { from: target, to: at, input, output, span });
+            let whole = !dynamic && !matches!(reference.select, Select::Where(_));
+            self.followed.push(Link { from: target, to: at, input, output, span, whole });
         }
-        Followed::Tasks(tasks)
     }
 
     fn target(&self, name: &str, output: &str, span: Span, findings: &mut Findings) -> Option<usize> {
@@ -281,53 +311,60 @@ impl<'a> Connector<'a> {
         None
     }
 
-    /// The tasks of a stage that are selected, in order; empty only where `when` left them out.
-    fn select(
-        &mut self,
-        at: usize,
+    /// What coordinates a reference asks for, checked against the axes of the stage; none for all instances.
+    fn conditions<'r>(
+        &self,
+        asked: &Asked<'r>,
         target: usize,
-        reference: &Reference,
-        span: Span,
         findings: &mut Findings,
-    ) -> Option<Vec<usize>> {
+    ) -> Option<&'r [(String, String)]> {
+        let Asked { at, reference, span, .. } = *asked;
         let stage = &self.stages[target];
-        let all = self.first[target]..self.first[target] + stage.drafts.len();
-        let name = &stage.name;
-        let conditions = match (&reference.select, &stage.axes) {
-            (Select::Only, None) | (Select::All, Some(_)) => return Some(all.collect()),
+        let (name, output) = (&stage.name, &reference.output);
+        match (&reference.select, &stage.axes) {
+            (Select::Only, None) | (Select::All, Some(_)) => Some(&[]),
             (Select::Only, Some(axes)) => {
                 let own = (at < self.stages.len()).then(|| self.matching(at, target)).flatten();
                 let one =
                     own.unwrap_or_else(|| axes.iter().map(|axis| format!("{axis}=…")).collect::<Vec<_>>().join(","));
-                let output = &reference.output;
-                findings.push(
-                    Finding::new(span, format!("stage `{name}` has a matrix"), "which instance?")
-                        .help(format!("write `{name}[*].{output}` for all or `{name}[{one}].{output}` for one")),
-                );
-                return None;
+                let help = match one.as_str() {
+                    "" => format!("write `{name}[*].{output}` for all"),
+                    one => format!("write `{name}[*].{output}` for all or `{name}[{one}].{output}` for one"),
+                };
+                let message = format!("stage `{name}` has a matrix");
+                findings.push(Finding::new(span, message, "which instance?").help(help));
+                None
             }
             (Select::All | Select::Where(_), None) => {
+                let message = format!("stage `{name}` has no matrix");
                 findings.push(
-                    Finding::new(span, format!("stage `{name}` has no matrix"), "there is nothing to select from")
-                        .help(format!("write `{name}.{}`", reference.output)),
+                    Finding::new(span, message, "there is nothing to select from")
+                        .help(format!("write `{name}.{output}`")),
                 );
-                return None;
+                None
             }
             (Select::Where(conditions), Some(axes)) => {
-                for (axis, _) in conditions {
-                    if !axes.contains(axis) {
-                        let message = format!("stage `{name}` has no axis `{axis}`");
-                        let finding = Finding::new(span, message, "unknown axis in the selection");
-                        findings.push(finding.suggest(axis, "axes", axes.iter().map(String::as_str)));
-                        return None;
-                    }
-                }
-                conditions
+                // The axes of a matrix that is wrong may not be known.
+                let unknown = conditions.iter().find(|(axis, _)| !axes.is_empty() && !axes.contains(axis));
+                let Some((axis, _)) = unknown else { return Some(conditions) };
+                let message = format!("stage `{name}` has no axis `{axis}`");
+                let finding = Finding::new(span, message, "unknown axis in the selection");
+                findings.push(finding.suggest(axis, "axes", axes.iter().map(String::as_str)));
+                None
             }
-        };
+        }
+    }
+
+    /// The tasks of a stage that are selected, in order; empty only where `when` left them out.
+    fn select(&mut self, asked: &Asked<'_>, target: usize, findings: &mut Findings) -> Option<Vec<usize>> {
+        let conditions = self.conditions(asked, target, findings)?;
+        let stage = &self.stages[target];
+        let first = self.first[target];
+        if conditions.is_empty() {
+            return Some((first..first + stage.drafts.len()).collect());
+        }
         let axes: Vec<String> = conditions.iter().map(|(axis, _)| axis.clone()).collect();
         let values: Vec<String> = conditions.iter().map(|(_, value)| value.clone()).collect();
-        let first = self.first[target];
         let table = self.selections.entry((target, axes)).or_insert_with_key(|(_, axes)| {
             let mut table = Selection::new();
             for (index, draft) in stage.drafts.iter().enumerate() {
@@ -342,15 +379,7 @@ impl<'a> Connector<'a> {
         if stage.left_out.is_some() {
             return Some(Vec::new());
         }
-        let mut known: Vec<String> =
-            stage.drafts.iter().map(|draft| matrix::identity(&draft.coordinates)).take(9).collect();
-        if known.len() == 9 {
-            known[8] = "…".to_owned();
-        }
-        findings.push(
-            Finding::new(span, format!("stage `{name}` has no instance with these coordinates"), "selects nothing")
-                .help(format!("its instances: {}", list(known.iter().map(String::as_str), 9))),
-        );
+        findings.push(no_instance(stage, stage.drafts.iter().map(|draft| &*draft.coordinates), asked.span));
         None
     }
 
@@ -376,9 +405,38 @@ impl<'a> Connector<'a> {
     }
 }
 
+/// Whether a stage with these outputs has the one that is asked for; reports it if not.
+fn offers(stage: &Expanded, outputs: &[Port], asked: &Asked<'_>, findings: &mut Findings) -> bool {
+    let Asked { reference, span, port, .. } = *asked;
+    let Some(output) = outputs.iter().find(|output| output.name == reference.output) else {
+        let message = format!("stage `{}` has no output `{}`", stage.name, reference.output);
+        let finding = Finding::new(span, message, format!("not an output of stage type `{}`", stage.uses));
+        let names = outputs.iter().map(|output| output.name.as_str());
+        findings.push(finding.suggest(&reference.output, "outputs", names));
+        return false;
+    };
+    if !output.kind.fits(&port.kind) {
+        let message = format!("`{}.{}` is {}", reference.stage, reference.output, kind(&output.kind));
+        findings.push(Finding::new(span, message, format!("input `{}` takes {}", port.name, kind(&port.kind))));
+        return false;
+    }
+    true
+}
+
+fn no_instance<'a>(stage: &Expanded, instances: impl Iterator<Item = &'a Coordinates>, span: Span) -> Finding {
+    let mut known: Vec<String> = instances.map(matrix::identity).take(9).collect();
+    if known.len() == 9 {
+        known[8] = "…".to_owned();
+    }
+    Finding::new(span, format!("stage `{}` has no instance with these coordinates", stage.name), "selects nothing")
+        .help(format!("its instances: {}", list(known.iter().map(String::as_str), 9)))
+}
+
 /// What became of a reference.
 pub enum Followed {
     Tasks(Vec<usize>),
+    /// So many tasks, where that can be told, of a stage that is wrong somewhere; nothing is wrong with the reference.
+    Sketched(Option<usize>),
     /// `when` left out all that it means, of this stage.
     LeftOut(usize),
     /// It was reported, or what it refers to was.

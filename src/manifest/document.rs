@@ -17,7 +17,8 @@ pub const FORMAT: u64 = 1;
 
 /// A pipeline: stages with their parameters, inputs and needs, and what connects them.
 ///
-/// In every value `${…}` is an expression over `params`, `env` and, in a stage with a matrix, `matrix`.
+/// In every value `${…}` is an expression over `params`, `env` and, in a stage with a matrix, `matrix`. In the `with` of a
+/// stage, `${stages}` is the pipeline's own stage graph: each stage with the list of stages that its inputs name.
 #[expect(dead_code, reason = "the fields are the schema that trees are checked against")]
 #[derive(Debug, Clone, JsonSchema)]
 #[serde(deny_unknown_fields)]

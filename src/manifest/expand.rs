@@ -6,7 +6,9 @@ use super::{
     matrix::{self, Matrix},
     problem::{Finding, Findings},
     reference,
+    sketch::{Sketch, Wrong},
     source::{Sources, Span},
+    stage_graph,
     structure::Structure,
     tree::{Entry, Kind, Node},
     wanted::{self, Wanted},
@@ -22,10 +24,10 @@ use std::{
 };
 
 /// The stage type whose `run` parameter is a command line and that takes any input.
-const COMMAND: &str = "command";
+pub const COMMAND: &str = "command";
 
-/// The keys of a stage that its instances may set differently.
-const VARIABLE: [&str; 9] = ["with", "inputs", "env", "resources", "retries", "timeout", "when", "cache", "secrets"];
+/// The keys of a stage that say how it runs, and nothing of what it computes.
+const SETTINGS: [&str; 5] = ["resources", "retries", "timeout", "cache", "secrets"];
 
 /// Parameters of one or several instances, as their stage type understands them.
 pub struct Typed {
@@ -62,18 +64,18 @@ pub struct Expanded {
     /// `None`: no matrix.
     pub axes: Option<Vec<String>>,
     pub drafts: Vec<Draft>,
-    /// Whether everything was understood; otherwise who refers to it is not blamed.
-    pub sound: bool,
     /// Where `when` left instances out.
     pub left_out: Option<Span>,
-    /// Inputs of a stage that has no drafts because something else is wrong with it.
-    pub unconnected: Vec<Wanted>,
+    /// Of a stage that is wrong somewhere and therefore has no drafts.
+    pub sketch: Option<Sketch>,
 }
 
 /// What expanding needs to know.
 pub struct Expander<'a> {
     pub registry: &'a Registry,
     pub scope: &'a Scope,
+    /// What `with` sees: the stage graph, too.
+    pub with_scope: Scope,
     pub sources: &'a Sources,
     pub structure: &'a Structure,
     types: HashMap<String, Option<Structure>>,
@@ -81,8 +83,19 @@ pub struct Expander<'a> {
 
 impl<'a> Expander<'a> {
     #[must_use]
-    pub fn new(registry: &'a Registry, scope: &'a Scope, sources: &'a Sources, structure: &'a Structure) -> Self {
-        Self { registry, scope, sources, structure, types: HashMap::new() }
+    pub fn new(
+        registry: &'a Registry,
+        scope: &'a Scope,
+        sources: &'a Sources,
+        structure: &'a Structure,
+        stages: &[Entry],
+    ) -> Self {
+        let with_scope = if stages.iter().any(stage_graph::is_mentioned) {
+            scope.clone().with_stages(stage_graph::read(stages, scope, sources))
+        } else {
+            scope.clone()
+        };
+        Self { registry, scope, with_scope, sources, structure, types: HashMap::new() }
     }
 
     /// Expands the stage that `entry` writes, with `defaults` under it.
@@ -100,9 +113,8 @@ impl<'a> Expander<'a> {
             uses: String::new(),
             axes: None,
             drafts: Vec::new(),
-            sound: false,
             left_out: None,
-            unconnected: Vec::new(),
+            sketch: Some(Sketch::default()),
         };
         if !reference::is_name(&entry.key) {
             findings.push(Finding::new(
@@ -116,36 +128,39 @@ impl<'a> Expander<'a> {
         let stage_type = self.stage_type(&node, entry, findings);
         stage.uses = stage_type.as_ref().map_or_else(String::new, |known| known.name().to_owned());
         let (matrix, matrix_is_sound) = self.matrix(&node, &entry.key, findings, warnings);
-        stage.axes = node.get("matrix").map(|_| matrix.axes.clone());
-        // After a broken matrix its axes are unknown: expressions over it would only raise false complaints.
-        if !matrix_is_sound {
+        stage.axes = node.get("matrix").map(|written| match matrix_is_sound {
+            true => matrix.axes.clone(),
+            false => matrix::axes_as_written(written),
+        });
+        // Where even the names of the axes are unknown, expressions over them would only raise false complaints.
+        if !matrix_is_sound && stage.axes.as_ref().is_some_and(Vec::is_empty) {
             return stage;
         }
-        let node = self.interpolate(&node, &stage, &matrix.axes, findings);
+        let node = self.interpolate(&node, &stage, &stage.axes.clone().unwrap_or_default(), findings);
+        if matrix_is_sound && stage.axes.is_some() && matrix.instances.is_empty() {
+            stage.sketch = (findings.len() > before).then(Sketch::default);
+            return stage;
+        }
+        // Without the values of the axes nothing can be said about what depends on them.
+        let plain = if matrix_is_sound { node.clone() } else { expression::as_written(&node, findings) };
         let first = matrix.instances.first().cloned().unwrap_or_default();
-        if stage.axes.is_some() && matrix.instances.is_empty() {
-            stage.sound = findings.len() == before;
+        let shape_is_right = self.check_structure(&plain, entry, &first, findings);
+        if findings.len() == before
+            && let Some(stage_type) = &stage_type
+        {
+            self.instances(&mut stage, &**stage_type, &node, &matrix, findings);
+        }
+        if findings.len() == before {
+            stage.sketch = None;
             return stage;
         }
-        self.check_structure(&node, entry, &first, findings);
-        let instance = Instance::new(self.scope, &first);
-        if findings.len() > before {
-            // Parameters may still be checked, so that one run reports as much as possible.
-            let with = node.get("with").filter(|with| !with.entries().is_empty());
-            if let (Some(stage_type), Some(with)) = (&stage_type, with) {
-                let _ = self.typed(&**stage_type, Some(with), &instance, &stage, findings);
-            }
-        } else if let Some(stage_type) = stage_type {
-            self.instances(&mut stage, &*stage_type, &node, &matrix, findings);
+        stage.drafts.clear();
+        let wrong = Wrong { stage: &stage, stage_type: stage_type.as_deref(), node: &node, plain: &plain, shape_is_right };
+        let mut sketch = self.sketch(&wrong, &first, findings);
+        if matrix_is_sound && node.get("when").is_none() {
+            sketch.instances = Some(matrix.instances);
         }
-        stage.sound = findings.len() == before;
-        if stage.drafts.is_empty()
-            && !stage.sound
-            && let Some(inputs) = node.get("inputs").and_then(|inputs| instance.fill(inputs).ok())
-        {
-            // What is wrong in here was reported with the structure; the references may still be looked up.
-            stage.unconnected = wanted::read(&inputs, &mut Findings::default());
-        }
+        stage.sketch = Some(sketch);
         stage
     }
 
@@ -192,8 +207,8 @@ impl<'a> Expander<'a> {
         let outputs: Vec<&str> = outputs.iter().map(String::as_str).collect();
         let place = Place::Stage { stage: &stage.name, axes };
         let run = Place::Run { stage: &stage.name, axes, inputs: &inputs, outputs: &outputs };
-        let mut plain = |entry: &Entry, place| {
-            let value = expression::interpolate(&entry.value, self.scope, place, self.sources, findings);
+        let mut plain = |entry: &Entry, place, scope: &Scope| {
+            let value = expression::interpolate(&entry.value, scope, place, self.sources, findings);
             Entry { key: entry.key.clone(), key_span: entry.key_span, value }
         };
         let mut interpolated = Vec::with_capacity(entries.len());
@@ -203,23 +218,28 @@ impl<'a> Expander<'a> {
                 // A key left empty is a key not written.
                 (_, Kind::Null) => {}
                 ("with", Kind::Map(with)) if stage.uses == COMMAND => {
-                    let with =
-                        with.iter().map(|entry| plain(entry, if entry.key == "run" { run } else { place })).collect();
+                    let place = |entry: &Entry| if entry.key == "run" { run } else { place };
+                    let with = with.iter().map(|entry| plain(entry, place(entry), &self.with_scope)).collect();
                     let value = Node::new(entry.value.span, Kind::Map(with));
                     interpolated.push(Entry { key: entry.key.clone(), key_span: entry.key_span, value });
                 }
-                _ => interpolated.push(plain(entry, place)),
+                ("with", _) => interpolated.push(plain(entry, place, &self.with_scope)),
+                _ => interpolated.push(plain(entry, place, self.scope)),
             }
         }
         Node::new(node.span, Kind::Map(interpolated))
     }
 
-    /// Checks the first instance's shape against the manifest's own schema, as the only stage of a manifest.
-    fn check_structure(&self, node: &Node, entry: &Entry, first: &Coordinates, findings: &mut Findings) {
-        let instance = Instance::new(self.scope, first);
+    /// Checks the first instance's shape against the manifest's own schema, as the only stage of a manifest; whether it is
+    /// right.
+    fn check_structure(&self, node: &Node, entry: &Entry, first: &Coordinates, findings: &mut Findings) -> bool {
+        let instance = Instance::new(&self.with_scope, first);
         let mut value = match instance.value_of(node) {
             Ok(value) => value,
-            Err(finding) => return findings.push(finding),
+            Err(finding) => {
+                findings.push(finding);
+                return false;
+            }
         };
         if let Some(fields) = value.as_object_mut() {
             // The matrix was read already, with better messages.
@@ -228,13 +248,14 @@ impl<'a> Expander<'a> {
         let stages: Map<String, Value> = [(entry.key.clone(), value)].into_iter().collect();
         let document = serde_json::json!({"lsn": document::FORMAT, "stages": stages});
         if self.structure.accepts(&document) {
-            return;
+            return true;
         }
         let span = node.span;
         let stage = Entry { key: entry.key.clone(), key_span: entry.key_span, value: node.clone() };
         let stages = Node::new(span, Kind::Map(vec![stage]));
         let root = Node::new(span, Kind::Map(vec![Entry { key: "stages".to_owned(), key_span: span, value: stages }]));
         findings.extend(self.structure.check(&root, &document, "the stage"));
+        false
     }
 
     fn instances(
@@ -249,15 +270,14 @@ impl<'a> Expander<'a> {
         let mut inputs = Field::new(node.get("inputs"), &matrix.axes);
         let mut env = Field::new(node.get("env"), &matrix.axes);
         let mut when = Field::new(node.get("when"), &matrix.axes);
-        let settings =
-            VARIABLE[3..].iter().filter(|key| **key != "when").filter_map(|key| node.entry(key)).cloned().collect();
-        let settings = Node::new(node.span, Kind::Map(settings));
+        let settings = Node::new(node.span, Kind::Map(settings_of(node)));
         let mut settings = Field::new(Some(&settings), &matrix.axes);
         let mut last_outputs: Option<Arc<[Port]>> = None;
         let mut unread = Findings::default();
         stage.drafts.reserve(matrix.instances.len());
+        let scope = self.with_scope.clone();
         for coordinates in &matrix.instances {
-            let instance = Instance::new(self.scope, coordinates);
+            let instance = Instance::new(&scope, coordinates);
             let runs = when.get(&instance, |node| match node {
                 Some(node) => decode::<bool>(node, &instance, "when"),
                 None => Ok(true),
@@ -273,7 +293,7 @@ impl<'a> Expander<'a> {
                     typed.map(Rc::new).ok_or(problems)
                 })?;
                 let inputs = inputs.get(&instance, |node| match node {
-                    Some(node) => Ok(Rc::new(wanted::read(&instance.fill(node).map_err(one)?, &mut unread))),
+                    Some(node) => Ok(Rc::new(wanted::read(&instance.fill(node).map_err(one)?, node, &mut unread))),
                     None => Ok(Rc::default()),
                 })?;
                 let env = env.get(&instance, |node| match node {
@@ -303,7 +323,7 @@ impl<'a> Expander<'a> {
     }
 
     /// Parameters checked by the stage type, with its ports.
-    fn typed(
+    pub fn typed(
         &mut self,
         stage_type: &dyn StageType,
         node: Option<&Node>,
@@ -358,7 +378,7 @@ impl<'a> Expander<'a> {
         }
     }
 
-    fn settings(&self, node: &Node, instance: &Instance<'_>) -> Result<Settings, Findings> {
+    pub fn settings(&self, node: &Node, instance: &Instance<'_>) -> Result<Settings, Findings> {
         let value = instance.value_of(node).map_err(one)?;
         let written: document::SiteSettings = {
             let mut value = value.clone();
@@ -464,6 +484,10 @@ fn share_outputs(typed: &mut Rc<Typed>, last: &mut Option<Arc<[Port]>>) {
     }
 }
 
+pub fn settings_of(stage: &Node) -> Vec<Entry> {
+    SETTINGS.iter().filter_map(|key| stage.entry(key)).cloned().collect()
+}
+
 fn one(finding: Finding) -> Findings {
     let mut findings = Findings::default();
     findings.push(finding);
@@ -480,7 +504,7 @@ fn decode<T: DeserializeOwned>(node: &Node, instance: &Instance<'_>, key: &str) 
         .map_err(|_| one(Finding::new(node.span, format!("`{key}` is `{value}`"), "expected true or false")))
 }
 
-fn environment(node: &Node, instance: &Instance<'_>) -> Result<BTreeMap<String, String>, Findings> {
+pub fn environment(node: &Node, instance: &Instance<'_>) -> Result<BTreeMap<String, String>, Findings> {
     let mut variables = BTreeMap::new();
     for entry in node.entries() {
         let value: document::EnvValue = decode(&entry.value, instance, &entry.key)?;

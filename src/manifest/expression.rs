@@ -1,4 +1,4 @@
-//! `${ … }` in the text of a manifest: minijinja expressions over `params`, `matrix` and `env`.
+//! `${ … }` in the text of a manifest: minijinja expressions over `params`, `matrix`, `env` and `stages`.
 //!
 //! A text that is exactly one expression takes the expression's value with its type; in longer text values are written out.
 //! Expressions over the matrix are compiled once and evaluated for each instance; all others are evaluated at once.
@@ -39,6 +39,8 @@ pub struct Scope {
     env: BTreeMap<String, Value>,
     /// Parameters whose own expressions failed: whoever mentions them is not blamed.
     broken: BTreeSet<String>,
+    /// Stage → the stages that it reads, where that may be mentioned.
+    stages: Option<Value>,
     context: Value,
 }
 
@@ -46,7 +48,8 @@ impl Scope {
     #[must_use]
     pub fn new(env: &BTreeMap<String, String>) -> Self {
         let env = env.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
-        Self { params: BTreeMap::new(), env, broken: BTreeSet::new(), context: Value::UNDEFINED }.refreshed()
+        let (params, broken) = (BTreeMap::new(), BTreeSet::new());
+        Self { params, env, broken, stages: None, context: Value::UNDEFINED }.refreshed()
     }
 
     /// With these values of `params`, and names of further ones that have none because they are wrong.
@@ -55,6 +58,19 @@ impl Scope {
         self.params = params;
         self.broken = broken;
         self.refreshed()
+    }
+
+    /// With the stage graph as `stages`: each stage with the stages that it reads.
+    #[must_use]
+    pub fn with_stages(mut self, graph: BTreeMap<String, BTreeSet<String>>) -> Self {
+        let reads = |names: BTreeSet<String>| Value::from(names.into_iter().map(Value::from).collect::<Vec<_>>());
+        self.stages = Some(Value::from_pairs(graph.into_iter().map(|(stage, names)| (stage, reads(names)))));
+        self.refreshed()
+    }
+
+    #[must_use]
+    pub fn stages(&self) -> Option<&Value> {
+        self.stages.as_ref()
     }
 
     #[must_use]
@@ -70,14 +86,16 @@ impl Scope {
     fn refreshed(mut self) -> Self {
         let params = Value::from_pairs(self.params.clone());
         let env = Value::from_pairs(self.env.clone());
-        self.context = Value::from_pairs([("params", params), ("env", env)]);
+        let stages = self.stages.clone().unwrap_or(Value::UNDEFINED);
+        self.context = Value::from_pairs([("params", params), ("env", env), ("stages", stages)]);
         self
     }
 
     fn with_matrix(&self, coordinates: &Coordinates) -> Value {
         let part = |name: &str| self.context.get_attr(name).unwrap_or(Value::UNDEFINED);
         let matrix = Value::from_pairs(coordinates.iter().map(|(key, value)| (key.clone(), from_json(value))));
-        Value::from_pairs([("params", part("params")), ("env", part("env")), ("matrix", matrix)])
+        let roots = ["params", "env", "stages"].map(|name| (name, part(name)));
+        Value::from_pairs(roots.into_iter().chain([("matrix", matrix)]))
     }
 }
 
@@ -265,7 +283,9 @@ pub fn interpolate(node: &Node, scope: &Scope, place: Place<'_>, sources: &Sourc
                 Err(problems) => {
                     findings.extend(problems);
                     findings.close(node.span);
-                    Node::new(node.span, Kind::Null)
+                    // In a stage what stands beside it is still checked, and there nothing would read as left out.
+                    let outside = matches!(place, Place::Outside { .. });
+                    Node::new(node.span, if outside { Kind::Null } else { node.kind.clone() })
                 }
             };
         }
@@ -279,6 +299,29 @@ pub fn interpolate(node: &Node, scope: &Scope, place: Place<'_>, sources: &Sourc
                     key: entry.key.clone(),
                     key_span: entry.key_span,
                     value: interpolate(&entry.value, scope, place, sources, findings),
+                })
+                .collect(),
+        ),
+        _ => return node.clone(),
+    };
+    Node::new(node.span, kind)
+}
+
+/// A node with its templates as they are written, of which nothing more is said.
+pub fn as_written(node: &Node, findings: &mut Findings) -> Node {
+    let kind = match &node.kind {
+        Kind::Template(template) => {
+            findings.close(node.span);
+            Kind::Text(template.source.clone())
+        }
+        Kind::List(items) => Kind::List(items.iter().map(|item| as_written(item, findings)).collect()),
+        Kind::Map(entries) => Kind::Map(
+            entries
+                .iter()
+                .map(|entry| Entry {
+                    key: entry.key.clone(),
+                    key_span: entry.key_span,
+                    value: as_written(&entry.value, findings),
                 })
                 .collect(),
         ),
@@ -428,6 +471,12 @@ fn text_node(
 fn foreign(source: &str, span: Span, place: Place<'_>) -> Result<bool, Finding> {
     let word: String = source.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect();
     let rest = &source[word.len()..];
+    let known = matches!(word.as_str(), "params" | "matrix" | "env" | "inputs" | "outputs");
+    if matches!(place, Place::Run { .. }) && !known && !word.is_empty() && rest.starts_with([' ', '\t']) {
+        let message = format!("`${{{source}}}` is neither an expression over known variables nor one of the shell");
+        return Err(Finding::new(span, message, "no shell takes a space here")
+            .help("examples: `${params.limit * 2}`, `${HOME}`; write `$${` for a literal `${`"));
+    }
     let Place::Run { inputs, outputs, .. } = place else {
         return if matches!(word.as_str(), "inputs" | "outputs") && rest.starts_with('.') {
             Err(Finding::new(
@@ -480,6 +529,9 @@ fn compile(source: &str, span: Span, scope: &Scope, place: Place<'_>) -> Result<
     };
     if names.iter().any(broken) {
         return Err(None);
+    }
+    if scope.stages.is_none() && names.iter().any(|name| name == "stages" || name.starts_with("stages.")) {
+        return Err(Some(unknown_variable(&program, span, scope, place)));
     }
     let needs_matrix = names.iter().any(|name| name == "matrix" || name.starts_with("matrix."));
     if !needs_matrix {

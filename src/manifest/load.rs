@@ -2,7 +2,7 @@
 
 use super::{
     ManifestErrors, Overrides, Pipeline, Publish, Source, StageName, Task, TaskId, TaskIndex, Warning,
-    connect::{Connector, Followed, index},
+    connect::{Asked, Connector, Followed, index},
     document::{self, Manifest},
     expand::{Expanded, Expander},
     expression::{self, Place, Scope},
@@ -84,7 +84,7 @@ impl Loader<'_> {
         let empty = Node::empty_map(node.span);
         let defaults = node.get("defaults").unwrap_or(&empty);
         let written = node.get("stages").map(Node::entries).unwrap_or_default();
-        let mut expander = Expander::new(self.registry, &scope, &self.sources, &structure);
+        let mut expander = Expander::new(self.registry, &scope, &self.sources, &structure, written);
         let mut stages: Vec<Expanded> = Vec::with_capacity(written.len());
         for entry in written {
             stages.push(expander.expand(entry, defaults, &mut self.findings, &mut self.warnings));
@@ -109,7 +109,8 @@ impl Loader<'_> {
         let counts: Vec<usize> = stages.iter().map(|stage| stage.drafts.len()).collect();
         let inputs =
             |task: usize| -> Box<dyn Iterator<Item = &Source> + '_> { Box::new(sources[task].values().flatten()) };
-        let order = order::order(&names, &counts, &connector.followed, inputs, &mut self.findings);
+        let is_sketch = |stage: usize| stages[stage].sketch.is_some();
+        let order = order::order(&names, &counts, &connector.followed, inputs, is_sketch, &mut self.findings);
         self.warnings.extend(std::mem::take(&mut connector.missing).into_findings());
         if !self.findings.is_empty() {
             return None;
@@ -371,19 +372,19 @@ fn publish(node: &Node, stages: &[Expanded], connector: &mut Connector<'_>, find
             }
         };
         let port = Port::new("outputs", PortKind::Any, "").many();
-        match connector.follow(stages.len(), &reference, span, &port, findings) {
+        let asked = Asked { at: stages.len(), reference: &reference, span, port: &port, dynamic: false };
+        let several = |count: usize| {
+            Finding::new(span, format!("`{text}` selects {count} artifacts for one path"), "expected exactly one")
+                .help("write one line for each, with `stage[key=value].output`")
+        };
+        match connector.follow(&asked, findings) {
             Followed::Tasks(tasks) => match tasks.as_slice() {
                 [task] => all.push(Publish { path, task: index(*task), output: reference.output }),
-                many => {
-                    let message = format!("`{text}` selects {} artifacts for one path", many.len());
-                    findings.push(
-                        Finding::new(span, message, "expected exactly one")
-                            .help("write one line for each, with `stage[key=value].output`"),
-                    );
-                }
+                many => findings.push(several(many.len())),
             },
+            Followed::Sketched(Some(count)) if count > 1 => findings.push(several(count)),
             // What is left out is not published.
-            Followed::LeftOut(_) | Followed::Wrong => {}
+            Followed::Sketched(_) | Followed::LeftOut(_) | Followed::Wrong => {}
         }
     }
     all

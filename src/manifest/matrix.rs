@@ -158,6 +158,15 @@ fn expand(
     Matrix { axes: names, instances }
 }
 
+/// The names of the axes of a matrix whose values are wrong; none if even they cannot be told.
+#[must_use]
+pub fn axes_as_written(node: &Node) -> Vec<String> {
+    let names = node.entries().iter().map(|entry| &entry.key).filter(|key| *key != "include" && *key != "exclude");
+    let mut names: Vec<String> = names.cloned().collect();
+    names.sort();
+    names
+}
+
 /// The name of an instance, as it stands between the brackets of its task's id.
 #[must_use]
 pub fn identity(coordinates: &Coordinates) -> String {

@@ -77,7 +77,8 @@ fn read(path: &Path, wanted_by: Option<Span>, sources: &mut Sources, findings: &
         Span::new(id, 0..0)
     });
     let finding = Finding::new(span, format!("cannot read {shown}: {error}"), "named here");
-    findings.push(match neighbour(path) {
+    // A file that is there is no misspelt name.
+    findings.push(match neighbour(path).filter(|_| !path.exists()) {
         Some(near) => finding.help(format!("did you mean `{near}`?")),
         None => finding,
     });

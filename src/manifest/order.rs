@@ -14,12 +14,14 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 /// Tasks in topological order, by their place in the manifest where they are free.
 ///
-/// `stages` gives each stage's number of tasks, `inputs` every task's sources. `None`: there is a circle, which is reported.
+/// `stages` gives each stage's number of tasks, `sources` every task's inputs; a stage that `is_sketch` is wrong somewhere,
+/// and its tasks are not known. `None`: there is a circle, which is reported.
 pub fn order<'a>(
     names: &[&str],
     stages: &[usize],
     links: &[Link],
     sources: impl Fn(usize) -> Box<dyn Iterator<Item = &'a Source> + 'a>,
+    is_sketch: impl Fn(usize) -> bool,
     findings: &mut Findings,
 ) -> Option<Vec<usize>> {
     let mut graph: DiGraph<(), usize> = DiGraph::with_capacity(names.len(), links.len());
@@ -51,6 +53,15 @@ pub fn order<'a>(
         }
     }
     if toposort(&tasks, None).is_ok() {
+        // With tasks that are not known, only what holds for all instances of a stage can be called a circle.
+        let certain = graph.filter_map(|_, ()| Some(()), |_, link| links[*link].whole.then_some(*link));
+        for component in tarjan_scc(&certain) {
+            if component.iter().any(|stage| is_sketch(stage.index()))
+                && let Some(circle) = circle(&certain, &component)
+            {
+                findings.push(describe(names, links, &circle));
+            }
+        }
         let edges = tasks.edge_references().map(|edge| (edge.source().index(), edge.target().index()));
         return Some(stable(count, edges));
     }

@@ -112,6 +112,12 @@ impl Findings {
         findings.into_iter().for_each(|finding| self.push(finding));
     }
 
+    /// Whether something was found, or nothing more is to be found, at this very place.
+    #[must_use]
+    pub fn is_known(&self, span: Span) -> bool {
+        self.closed.contains(&span) || self.all.iter().any(|finding| finding.span == span)
+    }
+
     #[must_use]
     pub fn into_findings(self) -> Vec<Finding> {
         self.all

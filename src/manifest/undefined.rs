@@ -7,7 +7,7 @@ use super::{
 };
 use minijinja::{Environment, Value};
 
-const ROOTS: [&str; 3] = ["params", "matrix", "env"];
+const ROOTS: [&str; 4] = ["params", "matrix", "env", "stages"];
 
 /// Explains the first undefined one of the variables that an expression mentions (`params.limit`), if any is.
 #[must_use]
@@ -33,6 +33,7 @@ pub fn explain(
                     .help(format!("set it, or give a value for its absence: `${{env.{first} | default('…')}}`")),
             ),
             "matrix" => axis(first, span, place),
+            "stages" => stage(first, span, scope),
             _ => Some(unknown(root, span, scope)),
         }
     })
@@ -55,6 +56,19 @@ fn param(path: &[&str], span: Span, scope: &Scope) -> Option<Finding> {
         }
     }
     None
+}
+
+fn stage(name: &str, span: Span, scope: &Scope) -> Option<Finding> {
+    let Some(stages) = scope.stages() else {
+        return Some(Finding::new(span, "`stages` is not known here", "only the `with` of a stage sees it"));
+    };
+    let known: Vec<String> =
+        stages.try_iter().map(|keys| keys.map(|key| key.to_string()).collect()).unwrap_or_default();
+    if name.is_empty() || known.iter().any(|known| known == name) {
+        return None;
+    }
+    let finding = Finding::new(span, format!("undefined variable `stages.{name}`"), "no stage of this name");
+    Some(finding.suggest(name, "stages", known.iter().map(String::as_str)))
 }
 
 fn axis(axis: &str, span: Span, place: Place<'_>) -> Option<Finding> {

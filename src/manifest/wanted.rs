@@ -16,6 +16,8 @@ pub struct Wanted {
     pub items: Vec<Item>,
     /// Written as a list, even if of one.
     pub list: bool,
+    /// It says different things for different coordinates of the matrix.
+    pub dynamic: bool,
 }
 
 /// One thing that is wanted.
@@ -25,8 +27,9 @@ pub enum Item {
     Glob(String, Span),
 }
 
-/// Reads `inputs:`. What cannot be read is reported and left out.
-pub fn read(node: &Node, findings: &mut Findings) -> Vec<Wanted> {
+/// Reads `inputs:` of an instance, of which `templates` is the form as written. What cannot be read is reported and
+/// left out.
+pub fn read(node: &Node, templates: &Node, findings: &mut Findings) -> Vec<Wanted> {
     let mut all = Vec::with_capacity(node.entries().len());
     for entry in node.entries() {
         let list = matches!(entry.value.kind, Kind::List(_));
@@ -36,7 +39,14 @@ pub fn read(node: &Node, findings: &mut Findings) -> Vec<Wanted> {
             let message = format!("`{}` cannot name an input", entry.key);
             findings.push(Finding::new(entry.key_span, message, "expected letters, digits, `_` and `-`"));
         }
-        all.push(Wanted { name: entry.key.clone(), name_span: entry.key_span, span: entry.value.span, items, list });
+        all.push(Wanted {
+            name: entry.key.clone(),
+            name_span: entry.key_span,
+            span: entry.value.span,
+            items,
+            list,
+            dynamic: templates.get(&entry.key).is_some_and(Node::is_dynamic),
+        });
     }
     all
 }

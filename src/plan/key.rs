@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc};
 pub const KEY_FORMAT: u32 = 1;
 
 /// One input artifact as a key sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeyInput {
     pub digest: Digest,
     /// The file name under which the artifact appears; only where the program sees it (`command`).

@@ -12,7 +12,7 @@ pub use key::{KEY_FORMAT, KeyInput, KeyManifest};
 pub use planner::{
     COMMAND, Content, Counts, Decision, Input, Known, Outputs, Plan, PlanError, Planner, Selection, command_output,
 };
-pub use reason::{Reason, differences};
+pub use reason::{Reason, differences, excerpt};
 pub use targets::{TargetError, find as find_targets};
 pub use world::{ProjectInput, World, WorldError};
 

@@ -5,7 +5,7 @@ use crate::manifest::TaskId;
 use lsn_digest::Digest;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 /// Why a task is to run, or ran.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,11 +42,12 @@ impl fmt::Display for Reason {
         match self {
             Self::New => f.write_str("new"),
             Self::Changed { field, old: Some(old), new: Some(new) } => {
-                write!(f, "{field}: {} → {}", Short(old), Short(new))
+                let (old, new) = excerpts(old, new);
+                write!(f, "{field}: {old} → {new}")
             }
-            Self::Changed { field, old: None, new: Some(new) } => write!(f, "{field} added: {}", Short(new)),
+            Self::Changed { field, old: None, new: Some(new) } => write!(f, "{field} added: {}", excerpt(new)),
             Self::Changed { field, old, .. } => {
-                write!(f, "{field} removed: {}", Short(old.as_ref().unwrap_or(&Value::Null)))
+                write!(f, "{field} removed: {}", excerpt(old.as_ref().unwrap_or(&Value::Null)))
             }
             Self::InputChanged { input, position, old, new, source } => {
                 write!(f, "input {input}")?;
@@ -79,18 +80,42 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A JSON value in at most some 60 characters.
-struct Short<'a>(&'a Value);
+/// Longer values are shown in part, in so many characters.
+const SHOWN: usize = 60;
 
-impl fmt::Display for Short<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = self.0.to_string();
-        if text.chars().count() <= 60 {
-            return f.write_str(&text);
-        }
-        let head: String = text.chars().take(57).collect();
-        write!(f, "{head}…")
+/// Of what is shown in part, so much stands before the first difference.
+const BEFORE: usize = 20;
+
+/// A JSON value in a few words: its beginning if it is long.
+#[must_use]
+pub fn excerpt(value: &Value) -> String {
+    shown(&value.to_string().chars().collect::<Vec<_>>(), 0)
+}
+
+/// Two JSON values, each in part if it is long: both from one place before the first difference, so that they never look
+/// the same.
+fn excerpts(old: &Value, new: &Value) -> (String, String) {
+    let characters = |value: &Value| value.to_string().chars().collect::<Vec<_>>();
+    let (old, new) = (characters(old), characters(new));
+    let same = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+    let start = if same + BEFORE < SHOWN {
+        0
+    } else {
+        // Not further than needed to reach the end of both, and from the beginning of a word if there is one near.
+        let from = (same - BEFORE).min((old.len().max(new.len()) + 1).saturating_sub(SHOWN));
+        (from..same.min(from + BEFORE)).find(|at| *at == 0 || old[at - 1].is_whitespace()).unwrap_or(from)
+    };
+    (shown(&old, start), shown(&new, start))
+}
+
+/// A text, or so much of it from `start` on as is shown of a long one.
+fn shown(text: &[char], start: usize) -> String {
+    if text.len() <= SHOWN {
+        return text.iter().collect();
     }
+    let end = text.len().min(start + SHOWN - 1);
+    let (before, after) = (if start > 0 { "…" } else { "" }, if end < text.len() { "…" } else { "" });
+    format!("{before}{}{after}", text[start..end].iter().collect::<String>())
 }
 
 /// The inputs whose content a task does not know yet; they are left out of a comparison.
@@ -173,18 +198,33 @@ fn input_differences(found: &mut Vec<Reason>, input: &str, old: &[KeyInput], new
         }
         return;
     }
-    // Of lists of different length, say which artifacts came and went.
-    for (i, artifact) in new.iter().enumerate().filter(|(_, artifact)| !old.contains(artifact)) {
-        push(i, None, Some(artifact.digest));
+    // Of lists of different length, say which artifacts came and went; equal ones are counted.
+    let mut counts: HashMap<&KeyInput, isize> = HashMap::new();
+    old.iter().for_each(|artifact| *counts.entry(artifact).or_default() += 1);
+    let mut came = Vec::new();
+    for (i, artifact) in new.iter().enumerate() {
+        let left = counts.entry(artifact).or_default();
+        *left -= 1;
+        if *left < 0 {
+            came.push((i, artifact.digest));
+        }
     }
-    for (i, artifact) in old.iter().enumerate().filter(|(_, artifact)| !new.contains(artifact)) {
-        push(i, Some(artifact.digest), None);
+    came.into_iter().for_each(|(i, digest)| push(i, None, Some(digest)));
+    // Of several equal ones, the last went.
+    let mut went = Vec::new();
+    for (i, artifact) in old.iter().enumerate().rev() {
+        if let Some(left) = counts.get_mut(artifact).filter(|left| **left > 0) {
+            *left -= 1;
+            went.push((i, artifact.digest));
+        }
     }
+    went.into_iter().rev().for_each(|(i, digest)| push(i, Some(digest), None));
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::json;
     use std::{collections::BTreeMap, sync::Arc};
 
@@ -226,6 +266,70 @@ mod tests {
         let longer = manifest(json!({}), &[("rows", &["z", "a", "b"]), ("model", &["m"])]);
         assert_eq!(said(&old, &longer), [format!("input rows[0] added: {}", Digest::of(b"z").short())]);
         assert!(differences(&old, &new, &|input| input == "rows").is_empty());
+    }
+
+    /// However long the values are and wherever they differ, a person sees the difference.
+    #[test]
+    fn long_values_are_shown_where_they_differ() {
+        let count = |to: usize| (0..to).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+        let line =
+            |top: u32| format!("sort < ${{inputs.words}} | uniq -c | sort -rn | head -n {top} > ${{outputs.top}}");
+        let run = |line: String| manifest(json!({"run": line}), &[]);
+        assert_eq!(
+            said(&run(line(10)), &run(line(3))),
+            [
+                "params.run: …| uniq -c | sort -rn | head -n 10 > ${outputs.top}\" → …| uniq -c | sort -rn | head -n 3 > ${outputs.top}\""
+            ]
+        );
+        let end = said(&run(count(60) + " 1"), &run(count(60) + " 23"));
+        assert!(
+            end[0].ends_with(" 58 59 1\" → …42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57 58 59 23\""),
+            "{end:?}"
+        );
+        let begin = said(&run(format!("echo 1 {}", count(60))), &run(format!("echo 22 {}", count(60))));
+        assert!(begin[0].starts_with("params.run: \"echo 1 0 1"), "{begin:?}");
+        let one_word =
+            said(&run("x".repeat(300) + "a" + &"y".repeat(300)), &run("x".repeat(300) + "b" + &"y".repeat(300)));
+        let (old, new) = one_word[0].split_once(" → ").unwrap();
+        assert_ne!(old.trim_start_matches("params.run: "), new);
+        assert!(new.chars().count() <= SHOWN + 1);
+        let cut = said(&run("z".repeat(130)), &run("z".repeat(120)));
+        let (old, new) = cut[0].split_once(" → ").unwrap();
+        assert_ne!(old.trim_start_matches("params.run: "), new);
+    }
+
+    /// Artifacts with equal bytes are artifacts all the same.
+    #[test]
+    fn equal_artifacts_that_come_and_go_are_counted() {
+        let two = manifest(json!({}), &[("rows", &["a", "a"])]);
+        let one = manifest(json!({}), &[("rows", &["a"])]);
+        let digest = Digest::of(b"a").short();
+        assert_eq!(said(&two, &one), [format!("input rows[1] removed: {digest}")]);
+        assert_eq!(said(&one, &two), [format!("input rows[1] added: {digest}")]);
+        let mixed = manifest(json!({}), &[("rows", &["b", "a", "c", "a"])]);
+        let short = |text: &[u8]| Digest::of(text).short();
+        assert_eq!(
+            said(&two, &mixed),
+            [format!("input rows[0] added: {}", short(b"b")), format!("input rows[2] added: {}", short(b"c"))]
+        );
+    }
+
+    proptest! {
+        /// Two values that differ never look the same, and two lists that differ have a reason.
+        #[test]
+        fn a_difference_is_always_seen(
+            head in "[a-z \n\"]{0,120}", old in "[a-c ]{0,90}", new in "[a-c ]{0,90}", tail in "[a-z ]{0,120}",
+            before in proptest::collection::vec("[ab]", 0..5), after in proptest::collection::vec("[ab]", 0..5),
+        ) {
+            let (old, new) = (format!("{head}{old}{tail}"), format!("{head}{new}{tail}"));
+            let (shown_old, shown_new) = excerpts(&json!(old), &json!(new));
+            prop_assert_eq!(old == new, shown_old == shown_new);
+            let list = |texts: &[String]| {
+                let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+                manifest(json!({}), &[("i", &texts)])
+            };
+            prop_assert_eq!(before == after, said(&list(&before), &list(&after)).is_empty());
+        }
     }
 
     #[test]

@@ -70,6 +70,24 @@ pub fn finished(event: &RunEvent) -> Option<String> {
     Some(line)
 }
 
+/// Longer lines of a log are cut where they are shown with a failure.
+const LINE_CHARS: usize = 300;
+
+/// A line that a program wrote, fit for a terminal: what was overwritten on it is left out, what would move the cursor,
+/// sound the bell or turn the direction of writing is escaped, and a long one is cut.
+fn harmless(line: &str) -> String {
+    let visible = line.trim_end_matches('\r').rsplit('\r').next().unwrap_or_default();
+    let moves = |c: char| c.is_control() && c != '\t' || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let mut text = String::new();
+    for c in visible.chars().take(LINE_CHARS) {
+        if moves(c) { text.extend(c.escape_unicode()) } else { text.push(c) }
+    }
+    if visible.chars().nth(LINE_CHARS).is_some() {
+        text.push('…');
+    }
+    text
+}
+
 /// The last lines of a log, indented.
 #[must_use]
 pub fn log_tail(path: &Path) -> String {
@@ -83,7 +101,7 @@ pub fn log_tail(path: &Path) -> String {
     };
     let text = read().map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<_> = text.lines().collect();
-    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| format!("    {line}\n")).collect()
+    lines[lines.len().saturating_sub(TAIL_LINES)..].iter().map(|line| format!("    {}\n", harmless(line))).collect()
 }
 
 #[cfg(test)]
@@ -98,6 +116,19 @@ mod tests {
         assert_eq!(said(12_400), "12 s");
         assert_eq!(said(185_000), "3 min 5 s");
         assert_eq!(said(7_800_000), "2 h 10 min");
+    }
+
+    #[test]
+    fn the_end_of_a_log_does_nothing_to_the_terminal() {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let long = "x".repeat(2 * LINE_CHARS);
+        std::fs::write(&log, format!("10 %\r55 %\r100 %\r\n\x1b[2J\x1b]0;evil\x07\u{202e}\tok\n{long}\n")).unwrap();
+        let expected = ["    100 %", "    \\u{1b}[2J\\u{1b}]0;evil\\u{7}\\u{202e}\tok"];
+        let tail = log_tail(&log);
+        let lines: Vec<_> = tail.lines().collect();
+        assert_eq!(&lines[..2], expected);
+        assert_eq!(lines[2].chars().count(), 4 + LINE_CHARS + 1);
     }
 
     #[test]

@@ -276,6 +276,7 @@ fn write_outputs(
         match outputs.write(publish, artifact, &session.catalog) {
             Ok(true) => emit(RunEvent::OutputWritten { path: publish.path.clone(), digest: artifact.digest() }),
             Ok(false) => {}
+            Err(error @ OutputError::Kept { .. }) => emit(RunEvent::Warning { message: error.to_string() }),
             Err(error) => {
                 emit(RunEvent::Warning { message: error.to_string() });
                 first_error.get_or_insert(error);

@@ -21,6 +21,9 @@ pub enum OutputError {
     Foreign { path: PathBuf },
     #[error("`{path}` was changed after lsn wrote it; move it away, or let it be replaced with `--overwrite`")]
     Edited { path: PathBuf },
+    /// Nothing is lost: lsn wrote this very result there before.
+    #[error("`{path}` was changed after lsn wrote it and is left as it is; `--overwrite` brings the result back")]
+    Kept { path: PathBuf },
     #[error("cannot write `{path}`: {error}")]
     Io { path: PathBuf, error: io::Error },
     #[error(transparent)]
@@ -66,7 +69,7 @@ impl Outputs {
     /// Puts `artifact` at the output's path; `false` if it is there already.
     ///
     /// # Errors
-    /// Something else is there, or it cannot be written.
+    /// Something else is there, or it cannot be written. [`OutputError::Kept`] is worth a warning only.
     pub fn write(&mut self, publish: &Publish, artifact: &Artifact, catalog: &Catalog) -> Result<bool, OutputError> {
         let target = self.root.join(&publish.path);
         let digest = artifact.digest();
@@ -80,6 +83,7 @@ impl Outputs {
                 let path = publish.path.clone();
                 match self.written.0.get(&publish.path) {
                     None => return Err(OutputError::Foreign { path }),
+                    Some(ours) if *ours == [digest] => return Err(OutputError::Kept { path }),
                     Some(ours) if !ours.contains(&there) => return Err(OutputError::Edited { path }),
                     Some(_) => {}
                 }

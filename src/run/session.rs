@@ -1,11 +1,10 @@
 //! A project opened for work: its store, and the index that one run at a time holds.
 
-use crate::home::{Home, RunId};
+use crate::home::{CreateError, Home, RunId};
 use lsn_cache::{
     Catalog, EventHandler, Index, IndexError, MemoryIndex, OpenMode, SledIndex, Store, StoreError, StoreEvent,
 };
 use std::{
-    io,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -25,8 +24,8 @@ pub struct OpenOptions {
 /// A project cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    #[error("cannot create `{path}`: {error}")]
-    Home { path: PathBuf, error: io::Error },
+    #[error(transparent)]
+    Home(#[from] CreateError),
     /// Another run of the same pipeline is under way.
     #[error("pipeline `{pipeline}` is in use by {holder}")]
     Busy { pipeline: String, holder: String },
@@ -103,8 +102,7 @@ impl Session {
     pub fn for_planning(options: &OpenOptions) -> Result<Self, OpenError> {
         match Self::for_reading(options) {
             Err(OpenError::Store(StoreError::NoStore { .. })) => {
-                let failed = |error| OpenError::Home { path: std::env::temp_dir(), error };
-                let empty = tempfile::tempdir().map_err(failed)?;
+                let empty = tempfile::tempdir().map_err(CreateError::at(std::env::temp_dir()))?;
                 let options = OpenOptions { store: Some(empty.path().join("store")), ..options.clone() };
                 let noticed = Arc::default();
                 let store = Store::open_with(&empty.path().join("store"), OpenMode::ReadWrite, handler(&noticed))?;
@@ -162,8 +160,7 @@ fn handler(noticed: &Arc<Mutex<Vec<StoreEvent>>>) -> EventHandler {
 /// The store of the options, created where it may be.
 fn open_store(options: &OpenOptions, mode: OpenMode, events: &EventHandler) -> Result<Store, OpenError> {
     if mode == OpenMode::ReadWrite {
-        let failed = |error| OpenError::Home { path: options.home.directory().to_owned(), error };
-        options.home.create().map_err(failed)?;
+        options.home.create()?;
     }
     let path = options.store.clone().unwrap_or_else(|| options.home.store());
     Ok(Store::open_with(&path, mode, events.clone())?)

@@ -40,6 +40,16 @@ fn broken_manifests_explain_themselves() {
 }
 
 #[test]
+fn a_manifest_that_is_no_text_is_not_called_misspelt() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("t.yaml");
+    fs::write(&path, b"lsn: 1\nname: \xff\n").expect("a file");
+    let errors = load(&path, &Overrides::default(), &registry()).expect_err("not UTF-8");
+    assert!(errors.problems[0].message.contains("not UTF-8 text (byte 13)"), "{errors}");
+    assert_eq!(errors.problems[0].help, None);
+}
+
+#[test]
 fn a_missing_manifest_is_a_message_too() {
     let errors = load(Path::new("tests/manifest/broken/cycel.yaml"), &Overrides::default(), &registry());
     insta::assert_snapshot!("missing_manifest", errors.expect_err("no such file").render(100, false));

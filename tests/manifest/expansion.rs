@@ -4,7 +4,11 @@ use crate::{ids, messages, pipeline, pipeline_with, read, registry::registry, ta
 use lsn::manifest::{Overrides, Resources, Retries, Source, TaskId, load};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    time::Duration,
+};
 
 const FLOW: &str = r#"
 lsn: 1
@@ -307,6 +311,57 @@ stages:
     assert_eq!(
         messages(&text.replace(" | default('none')", ""), &Overrides::default()),
         ["the environment variable `TOKEN` is not set"]
+    );
+}
+
+/// `${stages}` says what the expanded pipeline itself says about its stages.
+#[test]
+fn the_stage_graph_is_in_step_with_the_pipeline() {
+    for name in ["quickstart", "llama3.2_3b"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("pipelines/{name}.yaml"));
+        let loaded = load(&path, &Overrides::default(), &lsn_stages::registry());
+        let (pipeline, _) = loaded.unwrap_or_else(|errors| panic!("{}", errors.render(120, false)));
+        let mut graph: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for task in &pipeline.tasks {
+            let reads = graph.entry(&task.stage.0).or_default();
+            reads.extend(task.inputs.values().flatten().filter_map(|source| match source {
+                Source::Output { task, .. } => Some(pipeline.tasks[task.0 as usize].stage.0.as_str()),
+                Source::Path { .. } | Source::Glob { .. } => None,
+            }));
+        }
+        assert!(graph.len() > 12 && graph["analyze"].contains("score_heldout"), "{graph:?}");
+        assert_eq!(task(&pipeline, "analyze").params["pipeline"], json!(graph), "{name}");
+    }
+}
+
+#[test]
+fn the_stage_graph_knows_instances_and_what_is_left_out() {
+    let text = r#"
+lsn: 1
+params: {on: false}
+stages:
+  d:
+    uses: command
+    matrix: {k: [a, b, c]}
+    when: "${matrix.k != 'c' or params.on}"
+    inputs: {i: ["${matrix.k}.o", e.o], p: ./f.txt}
+    with: {run: "true", outputs: {o: "${stages.d | join('-')}/${matrix.k}"}}
+  a: {uses: command, with: {run: "true", outputs: {o: o}}}
+  b: {uses: command, inputs: {a: a.o}, with: {run: "true", outputs: {o: "${stages.b | join('-')}"}}}
+  c: {uses: command, with: {run: "echo ${stages}", outputs: {o: "o${stages | length}"}}}
+  e: {uses: command, when: "${params.on}", with: {run: "true", outputs: {o: o}}}
+"#;
+    let path = |pipeline: &lsn::manifest::Pipeline, id: &str| task(pipeline, id).params["outputs"]["o"].clone();
+    let off = pipeline(text);
+    assert_eq!((path(&off, "d[k=b]"), path(&off, "b")), (json!("a-b/b"), json!("a")));
+    assert_eq!(task(&off, "c").params["run"], "echo ${stages}", "what is the shell's stays the shell's");
+    let on = pipeline_with(text, &Overrides { set: vec!["on=true".into()], ..Overrides::default() });
+    assert_eq!(path(&on, "d[k=c]"), "a-b-c-e/c");
+
+    let wrong = text.replace("./f.txt", "\"${stages}\"").replace("stages.b |", "stages.bb |");
+    assert_eq!(
+        messages(&wrong, &Overrides::default()),
+        ["`stages` is not known here", "undefined variable `stages.bb`"]
     );
 }
 

@@ -1,10 +1,11 @@
 //! `command`: any program with declared inputs and outputs.
 
 use lsn_stage::{
-    Determinism, FailureClass, ParamIssue, Port, Stage, StageContext, StageError, StageResult, command::CommandParams,
+    Determinism, FailureClass, ParamIssue, Port, Stage, StageContext, StageError, StageResult,
+    command::{CommandParams, free_name},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
     process::{Command as Process, Stdio},
@@ -90,12 +91,11 @@ fn link_inputs(ctx: &StageContext, root: &Path) -> StageResult<BTreeMap<String, 
     let mut linked = BTreeMap::new();
     for name in ctx.input_names() {
         let mut paths = Vec::new();
+        let mut taken = BTreeSet::new();
         for (index, artifact) in ctx.inputs(name).iter().enumerate() {
             let file = artifact.path.file_name().map_or_else(|| name.into(), |file| file.to_string_lossy());
-            let mut path = PathBuf::from("inputs").join(name).join(&*file);
-            if root.join(&path).exists() {
-                path.set_file_name(format!("{index}-{file}"));
-            }
+            let file = free_name(&file, index, |file| taken.insert(file.to_owned()));
+            let path = PathBuf::from("inputs").join(name).join(file);
             make_parent(&root.join(&path))?;
             let target = std::path::absolute(&artifact.path)
                 .map_err(|error| StageError::io(format!("cannot find input `{name}`"), &error))?;
@@ -144,6 +144,15 @@ mod tests {
         let ctx = harness.context(&[("src", &[&a, &b])], &["all"]);
         Command.run(params("cat ${inputs.src} > ${outputs.all}; ls inputs/src >> ${outputs.all}"), &ctx).unwrap();
         assert_eq!(fs::read_to_string(ctx.output("all").unwrap()).unwrap(), "1\n2\n1-a.txt\na.txt\n");
+    }
+
+    #[test]
+    fn inputs_whose_names_collide_are_all_there() {
+        let harness = Harness::new();
+        let files = [harness.file("a/x", "1\n"), harness.file("b/x", "2\n"), harness.file("c/1-x", "3\n")];
+        let ctx = harness.context(&[("src", &[&files[0], &files[1], &files[2]])], &["all"]);
+        Command.run(params("cat ${inputs.src} > ${outputs.all}"), &ctx).unwrap();
+        assert_eq!(fs::read_to_string(ctx.output("all").unwrap()).unwrap(), "1\n2\n3\n");
     }
 
     #[test]

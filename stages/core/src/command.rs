@@ -96,6 +96,16 @@ impl CommandParams {
     }
 }
 
+/// The name under which a command sees the artifact at `position` of an input: its own, or with its position in front, as
+/// often as it takes, where the artifacts before it have that name already. `take` claims a name if it is free.
+pub fn free_name(name: &str, position: usize, mut take: impl FnMut(&str) -> bool) -> String {
+    let mut free = name.to_owned();
+    while !take(&free) {
+        free = format!("{position}-{free}");
+    }
+    free
+}
+
 /// The next `${inputs.name}` or `${outputs.name}`: text before, kind, name, text after.
 fn next_reference(text: &str) -> Option<(&str, &'static str, &str, &str)> {
     let mut from = 0;
@@ -138,6 +148,18 @@ mod tests {
     fn params(run: &str, outputs: &[(&str, &str)]) -> CommandParams {
         let outputs = outputs.iter().map(|&(name, path)| (name.to_owned(), path.to_owned())).collect();
         CommandParams { run: run.into(), outputs, shell: default_shell() }
+    }
+
+    #[test]
+    fn every_artifact_of_an_input_has_a_name_of_its_own() {
+        let mut taken = std::collections::BTreeSet::new();
+        let names = ["x", "x", "1-x", "x", "y", "1-x"];
+        let free: Vec<_> = names
+            .iter()
+            .enumerate()
+            .map(|(position, name)| free_name(name, position, |name| taken.insert(name.to_owned())))
+            .collect();
+        assert_eq!(free, ["x", "1-x", "2-1-x", "3-x", "y", "5-1-x"]);
     }
 
     #[test]

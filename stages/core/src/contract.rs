@@ -5,7 +5,7 @@ use crate::{
     dataset::{DataSetReader, Schema},
     record::{DiversityLabel, Generation, Prompt, QualityLabel, Record, ScoredRow, VerifiableLabel},
 };
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{collections::BTreeSet, fs, os::unix::fs::FileTypeExt, path::Path};
 
 /// More defective rows than this share (empty or failed generations) and the whole artifact is refused.
 pub const MAX_DEFECT_RATE: f64 = 0.5;
@@ -34,9 +34,9 @@ pub fn check(port: &Port, path: &Path) -> StageResult<()> {
     match &port.kind {
         PortKind::Any => Ok(()),
         PortKind::File if kind.is_file() => Ok(()),
-        PortKind::File => Err(broken("expected a file, found a directory".to_owned())),
+        PortKind::File => Err(broken(format!("expected a file, found {}", called(kind)))),
         PortKind::Directory | PortKind::DataSet(_) if !kind.is_dir() => {
-            Err(broken("expected a directory, found a file".to_owned()))
+            Err(broken(format!("expected a directory, found {}", called(kind))))
         }
         PortKind::Directory => Ok(()),
         PortKind::DataSet(record) => {
@@ -60,6 +60,16 @@ pub fn check(port: &Port, path: &Path) -> StageResult<()> {
             }
             Ok(())
         }
+    }
+}
+
+fn called(kind: fs::FileType) -> &'static str {
+    match kind {
+        kind if kind.is_dir() => "a directory",
+        kind if kind.is_file() => "a file",
+        kind if kind.is_fifo() => "a named pipe",
+        kind if kind.is_socket() => "a socket",
+        _ => "a device",
     }
 }
 
