@@ -1,7 +1,7 @@
 //! `lsn plan`: what a run would do, and why.
 
 use super::{
-    CliResult, Global, PipelineArgs, Status, Style,
+    CliError, CliResult, Global, PipelineArgs, Status, Style,
     load::{StoreArgs, load, open_options, targets},
 };
 use crate::{
@@ -66,7 +66,8 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     }
     // Asking for the GPUs of a machine takes longer than a plan.
     if pipeline.tasks.iter().any(|task| task.resources.gpus > 0.0) {
-        let capacity = capacity(args.jobs, &args.gpus.clone().unwrap_or_default());
+        let capacity = capacity(args.jobs, &args.gpus.clone().unwrap_or_default())
+            .map_err(|error| CliError::usage(error.to_string()))?;
         for task in impossible(&planner, &plan, &capacity) {
             eprintln!("{} {task}", Style::warning("warning:"));
         }
