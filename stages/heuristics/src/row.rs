@@ -155,11 +155,11 @@ impl<'a> Row<'a> {
         (sums(mean)[1] / count).sqrt()
     }
 
-    /// Replaces each candidate's logit; a result beyond the finite numbers becomes the nearest one.
+    /// Replaces each candidate's logit; a result below the finite numbers removes the token, one above them becomes the largest.
     pub fn map(&mut self, mut f: impl FnMut(f32) -> f32) {
         for logit in self.logits_mut() {
             if *logit > f32::NEG_INFINITY {
-                *logit = f(*logit).clamp(f32::MIN, f32::MAX);
+                *logit = f(*logit).clamp(f32::NEG_INFINITY, f32::MAX);
             }
         }
     }
@@ -181,7 +181,7 @@ impl<'a> Row<'a> {
     pub fn update(&mut self, position: usize, f: impl FnOnce(f32) -> f32) {
         let logit = &mut self.logits_mut()[position];
         if *logit > f32::NEG_INFINITY {
-            *logit = f(*logit).clamp(f32::MIN, f32::MAX);
+            *logit = f(*logit).clamp(f32::NEG_INFINITY, f32::MAX);
         }
     }
 

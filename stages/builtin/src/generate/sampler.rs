@@ -44,6 +44,10 @@ impl Samplers {
             let file = HeuristicsFile::from_yaml(&text).map_err(|error| StageError::user(error.to_string()))?;
             for config in file.sampling_pipelines {
                 let pipeline = config.build().map_err(|error| StageError::user(error.to_string()))?;
+                if let Some(needed) = pipeline.needs().first() {
+                    let message = format!("pipeline `{}` needs further logits `{needed}`", config.name);
+                    return Err(StageError::user(message).hint("generation has the model's final logits only"));
+                }
                 let steps = config.processors.into_iter().map(|processor| ProcessorConfig {
                     name: processor.name,
                     params: processor.params.into_iter().collect(),

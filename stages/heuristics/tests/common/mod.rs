@@ -4,7 +4,8 @@ use lsn_heuristics::{Pipeline, ProcessorConfig};
 use serde_json::{Value, json};
 
 /// What holds of a setting.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
+#[allow(dead_code, reason = "not every test asks for all of it")]
 pub struct Traits {
     /// The most probable token stays, and stays the most probable.
     pub keeps_max: bool,
