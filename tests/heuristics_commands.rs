@@ -23,7 +23,8 @@ fn write(project: &Project, path: &str, floats: &[(&str, &[usize], &[f32])], his
         ("history", shape.to_vec(), Dtype::I64, bytes)
     });
     let all: Vec<_> = floats.iter().chain(&ids).collect();
-    let views = all.iter().map(|(name, shape, dtype, bytes)| (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
+    let views =
+        all.iter().map(|(name, shape, dtype, bytes)| (*name, TensorView::new(*dtype, shape.clone(), bytes).unwrap()));
     safetensors::serialize_to_file(views, None, &project.path(path)).unwrap();
 }
 
@@ -113,7 +114,8 @@ fn the_catalogue_is_listed_and_described() {
 #[test]
 fn an_expanded_grid_is_a_heuristics_file() {
     let project = Project::new();
-    project.write("grid.yaml", "{temperatures: [0.5, 1.0], top_k: [2], extra: [{name: p, processors: [{name: p_less}]}]}");
+    project
+        .write("grid.yaml", "{temperatures: [0.5, 1.0], top_k: [2], extra: [{name: p, processors: [{name: p_less}]}]}");
     let yaml = project.lsn(&["heuristics", "expand", "grid.yaml"]).ok().out;
     project.write("p.yaml", &yaml);
     write(&project, "in.safetensors", &[("logits", &[1, 3], &[1.0, 3.0, 2.0])], None);

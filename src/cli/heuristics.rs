@@ -212,9 +212,7 @@ fn apply(args: &ApplyArgs) -> CliResult<Status> {
             let history = History { tokens, prompt_len: args.prompt_len.min(tokens.len()) };
             let further: Vec<_> = further
                 .iter()
-                .map(|(name, rows)| {
-                    FurtherLogits { name, logits: &rows.data[at * rows.width..(at + 1) * rows.width] }
-                })
+                .map(|(name, rows)| FurtherLogits { name, logits: &rows.data[at * rows.width..(at + 1) * rows.width] })
                 .collect();
             let context = Context { history, further: &further };
             let before = row.to_vec();

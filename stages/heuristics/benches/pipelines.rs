@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 const VOCABULARY: usize = 128_256;
 
-/// As of a language model: a bell curve of spread 2 and an exponential tail of a few likely tokens, as in the peer script.
+/// A bell curve of spread 2 and 2,000 likelier tokens by Zipf's law, as in the peer script.
 fn logits() -> Vec<f32> {
     if let Some(path) = std::env::var_os("LSN_BENCH_LOGITS") {
         let bytes = std::fs::read(path).unwrap();
@@ -24,9 +24,9 @@ fn logits() -> Vec<f32> {
     let mut rng = ChaCha8Rng::seed_from_u64(0);
     let mut row: Vec<f32> =
         (0..VOCABULARY).map(|_| 2.0 * ((0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0)).collect();
-    for rank in 0..200_u32 {
+    for rank in 1..=2000_u16 {
         let token = rng.random_range(0..VOCABULARY);
-        row[token] = 16.0 - 2.0 * (rank as f32 + 1.0).ln() + rng.random::<f32>();
+        row[token] = 13.0 - f32::from(rank).ln() + rng.random::<f32>();
     }
     row
 }

@@ -1,9 +1,9 @@
 //! The processors that configuration files can name.
 
 use crate::{
-    AdaptiveP, ConfigError, Dola, Dry, DynamicTemperature, Epsilon, Eta, Greedy, Guidance, LogSoftmax, MinP, MirostatV1,
-    MirostatV2, NoRepeatNgram, PLess, PLessNorm, Params, Penalties, ProcessorInfo, Quadratic, RepetitionPenalty,
-    TailFree, Temperature, TopA, TopH, TopK, TopNSigma, TopP, Typical, Xtc, pipeline::Step,
+    AdaptiveP, ConfigError, Dola, Dry, DynamicTemperature, Epsilon, Eta, Greedy, Guidance, LogSoftmax, MinP,
+    MirostatV1, MirostatV2, NoRepeatNgram, PLess, PLessNorm, Params, Penalties, ProcessorInfo, Quadratic,
+    RepetitionPenalty, TailFree, Temperature, TopA, TopH, TopK, TopNSigma, TopP, Typical, Xtc, pipeline::Step,
 };
 
 /// A description, and what builds the processor.
@@ -14,10 +14,7 @@ struct Entry {
 
 macro_rules! entry {
     ($kind:ident $processor:ident) => {
-        Entry {
-            info: &$processor::INFO,
-            build: |params| Ok(Step::$kind(Box::new($processor::from_params(params)?))),
-        }
+        Entry { info: &$processor::INFO, build: |params| Ok(Step::$kind(Box::new($processor::from_params(params)?))) }
     };
 }
 

@@ -22,9 +22,7 @@ impl Dola {
         source: "transformers 4.53; Chuang et al. 2023",
         stateful: false,
         needs: &[Self::EARLY],
-        params: &[
-            ParamInfo::positive_share("relative_top", "least share of the largest probability").or_number(0.1),
-        ],
+        params: &[ParamInfo::positive_share("relative_top", "least share of the largest probability").or_number(0.1)],
     };
     /// Name of the early layers' logits `[layers, V]`.
     const EARLY: &'static str = "early";
@@ -40,8 +38,7 @@ impl Dola {
 /// that all layers share.
 fn divergence(row: &Row<'_>, log_sum: f64, early: &[f32], early_log_sum: f64) -> f64 {
     let term = |(position, &logit): (usize, &f32)| {
-        let (log, early) =
-            (f64::from(logit) - log_sum, f64::from(early[row.token(position)]) - early_log_sum);
+        let (log, early) = (f64::from(logit) - log_sum, f64::from(early[row.token(position)]) - early_log_sum);
         let mean = 0.5 * (log.exp() + early.exp());
         if mean > 0.0 { mean * (mean.ln() - 0.5 * (log + early)) } else { 0.0 }
     };

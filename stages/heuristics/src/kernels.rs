@@ -60,12 +60,12 @@ fn block_max(z: &[f32]) -> (f32, bool) {
     for line in lines {
         for lane in 0..LANES {
             lanes[lane] = larger(line[lane], lanes[lane]);
-            bad[lane] |= u32::from(!(line[lane] < f32::INFINITY));
+            bad[lane] |= u32::from(line[lane] < f32::INFINITY) ^ 1;
         }
     }
     for (lane, &z) in rest.iter().enumerate() {
         lanes[lane] = larger(z, lanes[lane]);
-        bad[lane] |= u32::from(!(z < f32::INFINITY));
+        bad[lane] |= u32::from(z < f32::INFINITY) ^ 1;
     }
     (fold(lanes, larger), bad.iter().all(|&bad| bad == 0))
 }

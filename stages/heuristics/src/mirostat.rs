@@ -3,8 +3,8 @@
 use crate::{
     ConfigError, Context, Params, Row, RowError, RowState, StatefulProcessor,
     info::{ParamInfo, ProcessorInfo},
-    select::at_least,
     row::Cut,
+    select::at_least,
     state,
 };
 use serde_json::Value;
@@ -86,11 +86,7 @@ impl StatefulProcessor for MirostatV1 {
     }
 
     fn params(&self) -> Params {
-        Self::INFO.canonical([
-            ("tau", self.control.tau.into()),
-            ("eta", self.control.eta.into()),
-            ("m", self.m.into()),
-        ])
+        Self::INFO.canonical([("tau", self.control.tau.into()), ("eta", self.control.eta.into()), ("m", self.m.into())])
     }
 
     fn start(&self, _row_seed: u64) -> Box<dyn RowState> {

@@ -55,10 +55,7 @@ impl RepetitionPenalty {
     /// `penalty` is missing, or a value is out of its range.
     pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
         let values = Self::INFO.read(params)?;
-        Ok(Self {
-            penalty: values.number("penalty"),
-            prompt_ignore_length: values.count("prompt_ignore_length"),
-        })
+        Ok(Self { penalty: values.number("penalty"), prompt_ignore_length: values.count("prompt_ignore_length") })
     }
 }
 
@@ -68,10 +65,8 @@ impl Processor for RepetitionPenalty {
     }
 
     fn params(&self) -> Params {
-        Self::INFO.canonical([
-            ("penalty", self.penalty.into()),
-            ("prompt_ignore_length", self.prompt_ignore_length.into()),
-        ])
+        Self::INFO
+            .canonical([("penalty", self.penalty.into()), ("prompt_ignore_length", self.prompt_ignore_length.into())])
     }
 
     fn process(&self, row: &mut Row<'_>, context: &Context<'_>) -> Result<(), RowError> {

@@ -37,8 +37,7 @@ impl Processor for TopK {
     }
 
     fn params(&self) -> Params {
-        Self::INFO
-            .canonical([("top_k", self.top_k.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
+        Self::INFO.canonical([("top_k", self.top_k.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
     fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
@@ -79,8 +78,7 @@ impl Processor for TopP {
     }
 
     fn params(&self) -> Params {
-        Self::INFO
-            .canonical([("top_p", self.top_p.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
+        Self::INFO.canonical([("top_p", self.top_p.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
     fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {

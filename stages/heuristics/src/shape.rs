@@ -1,6 +1,9 @@
 //! Processors that reshape all logits and remove none.
 
-use crate::{ConfigError, Context, Params, Processor, Row, RowError, info::{ParamInfo, ProcessorInfo}};
+use crate::{
+    ConfigError, Context, Params, Processor, Row, RowError,
+    info::{ParamInfo, ProcessorInfo},
+};
 
 /// Log-softmax: logits become log-probabilities (`renormalize_logits` of transformers).
 #[derive(Debug, Clone, PartialEq)]

@@ -1,6 +1,9 @@
 //! Temperature, fixed and by entropy.
 
-use crate::{Context, Params, ConfigError, Processor, Row, RowError, info::{ParamInfo, ProcessorInfo}};
+use crate::{
+    ConfigError, Context, Params, Processor, Row, RowError,
+    info::{ParamInfo, ProcessorInfo},
+};
 
 /// Temperature: `z / T`.
 #[derive(Debug, Clone, PartialEq)]

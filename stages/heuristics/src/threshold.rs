@@ -45,8 +45,7 @@ impl Processor for MinP {
     }
 
     fn params(&self) -> Params {
-        Self::INFO
-            .canonical([("min_p", self.min_p.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
+        Self::INFO.canonical([("min_p", self.min_p.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
     fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
@@ -88,8 +87,7 @@ impl Processor for Epsilon {
     }
 
     fn params(&self) -> Params {
-        Self::INFO
-            .canonical([("epsilon", self.epsilon.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
+        Self::INFO.canonical([("epsilon", self.epsilon.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
     fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
@@ -128,8 +126,7 @@ impl Processor for Eta {
     }
 
     fn params(&self) -> Params {
-        Self::INFO
-            .canonical([("epsilon", self.epsilon.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
+        Self::INFO.canonical([("epsilon", self.epsilon.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
     fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {

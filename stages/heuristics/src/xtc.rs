@@ -48,7 +48,8 @@ impl Xtc {
 
     fn exclude(&self, row: &mut Row<'_>) -> Result<(), RowError> {
         let distribution = row.distribution()?;
-        let floor = distribution.floor_at(self.threshold);
+        // A threshold of 0 has no floor, but removed tokens are below any.
+        let floor = distribution.floor_at(self.threshold).max(f32::MIN);
         if self.threshold > 0.5 || distribution.probability(distribution.max) < self.threshold {
             return Ok(());
         }
@@ -59,8 +60,6 @@ impl Xtc {
                 (least, last) = (logit, position);
             }
         }
-        // A floor of −inf, from a threshold of 0, would also count removed tokens.
-        let top = if floor == f32::NEG_INFINITY { row.candidates() } else { top };
         if top >= 2 && row.candidates() - (top - 1) >= self.min_keep {
             row.retain(|position, logit| logit < least || position == last);
         }

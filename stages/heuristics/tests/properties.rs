@@ -33,9 +33,8 @@ fn rows() -> impl Strategy<Value = Vec<f32>> {
 
 /// Distinct finite logits in random order.
 fn distinct_rows() -> impl Strategy<Value = Vec<f32>> {
-    (2_usize..400, 0.001_f32..2.0).prop_flat_map(|(len, step)| {
-        Just((0..len).map(|at| at as f32 * step - 3.0).collect::<Vec<_>>()).prop_shuffle()
-    })
+    (2_usize..400, 0.001_f32..2.0)
+        .prop_flat_map(|(len, step)| Just((0..len).map(|at| at as f32 * step - 3.0).collect::<Vec<_>>()).prop_shuffle())
 }
 
 /// Processes a row with a history and further logits that depend on its size only.
