@@ -2,6 +2,7 @@
 //! `time_pipelines ROW.safetensors ROWS` prints `pipeline <tab> level <tab> milliseconds` per row, the copy of the row included.
 
 use lsn_heuristics::{HeuristicsFile, History, Scratch};
+use rustix::time::{ClockId, clock_gettime};
 use safetensors::SafeTensors;
 use std::error::Error;
 
@@ -21,13 +22,9 @@ sampling_pipelines:
 ";
 
 /// User and system time of this process in milliseconds.
-fn cpu_ms() -> Result<f64, Box<dyn Error>> {
-    let nanoseconds: f64 = std::fs::read_to_string("/proc/self/schedstat")?
-        .split_whitespace()
-        .next()
-        .ok_or("an empty schedstat")?
-        .parse()?;
-    Ok(nanoseconds / 1e6)
+fn cpu_ms() -> f64 {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    time.tv_sec as f64 * 1e3 + time.tv_nsec as f64 / 1e6
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -47,11 +44,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 pipeline.process(&mut logits, History::default(), &mut state, &mut scratch)
             };
             run()?;
-            let start = cpu_ms()?;
+            let start = cpu_ms();
             for _ in 0..rows {
                 run()?;
             }
-            println!("{}\t{level}\t{:.6}", config.name, (cpu_ms()? - start) / f64::from(rows));
+            println!("{}\t{level}\t{:.6}", config.name, (cpu_ms() - start) / f64::from(rows));
         }
     }
     Ok(())
