@@ -25,7 +25,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import numpy as np
 from safetensors.numpy import save_file
 
-VOCABULARY, ROUNDS, ROWS = 128_256, 15, 20
+VOCABULARY, ROUNDS, ROWS = 128_256, 10, 20
 TEMPERATURE, TOP_K, TOP_P, MIN_P = 0.7, 50, 0.95, 0.05
 
 
