@@ -58,8 +58,8 @@ struct ApplyArgs {
     /// Which of its pipelines; may be left out where there is only one
     #[arg(short, long, value_name = "NAME")]
     name: Option<String>,
-    /// A safetensors file: `logits`, f32 [B, V]; optionally `history`, i64 or i32 [B, T], padded with -1; further logits that
-    /// the pipeline needs, by name: f32 [B, V] or [B, n, V]
+    /// A safetensors file: `logits`, f32 [B, V]; optionally `history`, i64 or i32 [B, T], padded with -1; further
+    /// logits that the pipeline needs, by name: f32 [B, V] or [B, n, V]
     #[arg(short, long, value_name = "FILE")]
     logits: PathBuf,
     /// Where to write `logits`, f32 [B, V], as the pipeline leaves them

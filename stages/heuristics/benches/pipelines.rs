@@ -1,7 +1,7 @@
-//! One row of 128,256 logits through the pipelines that `benches/peers/heuristics.py` times in other implementations, with the
-//! processor's vector instructions and with those of plain x86-64, and through single steps.
+//! One row of 128,256 logits through the pipelines that `benches/peers/heuristics.py` times in other implementations,
+//! with the processor's vector instructions and with those of plain x86-64, and through single steps.
 //!
-//! `LSN_BENCH_LOGITS=FILE` takes the row from a safetensors file that the peer script wrote, so that both see the same numbers.
+//! `LSN_BENCH_LOGITS=FILE` takes the row from a safetensors file instead: tensor `logits`, f32 [1, V].
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};

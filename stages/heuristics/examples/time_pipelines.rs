@@ -1,5 +1,6 @@
 //! CPU time of one row through two pipelines, for `benches/peers/heuristics.py`:
-//! `time_pipelines ROW.safetensors ROWS` prints `pipeline <tab> level <tab> milliseconds` per row, the copy of the row included.
+//! `time_pipelines ROW.safetensors ROWS` prints `pipeline <tab> level <tab> milliseconds` per row, the copy of the row
+//! included.
 
 use lsn_heuristics::{HeuristicsFile, History, Scratch};
 use rustix::time::{ClockId, clock_gettime};

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Adaptive-p (llama.cpp pull request 17927): with `a = clamp(2·target − s/w, 0, 1)` and `d = |p − a| / 0.3`,
-/// `z = 5 − 10·d²/(1 + d)`. After a draw, `s = p + decay·s` and `w = 1 + decay·w` with the drawn token's p before this step.
+/// `z = 5 − 10·d²/(1 + d)`. After a draw, `s = p + decay·s` and `w = 1 + decay·w` with the drawn token's p before this
+/// step.
 ///
 /// The output does not follow the order of the input.
 #[derive(Debug, Clone, PartialEq)]

@@ -8,8 +8,8 @@ use crate::{
     select::at_least,
 };
 
-/// DoLa (Chuang et al. 2023, as in transformers): of the early layers, takes the one whose Jensen–Shannon divergence from the final
-/// one is largest; removes `l < max l + ln relative_top` and leaves `l − l_early`, l the log-softmax.
+/// DoLa (Chuang et al. 2023, as in transformers): of the early layers, takes the one whose Jensen–Shannon divergence
+/// from the final one is largest; removes `l < max l + ln relative_top` and leaves `l − l_early`, l the log-softmax.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Dola {
     relative_top: f64,
@@ -34,8 +34,8 @@ impl Dola {
     }
 }
 
-/// Σ over the candidates of `m·(ln m − ½(ln p + ln q))`, `m = (p + q)/2`: what transformers compares between layers, up to a factor
-/// that all layers share.
+/// Σ over the candidates of `m·(ln m − ½(ln p + ln q))`, `m = (p + q)/2`: what transformers compares between layers, up
+/// to a factor that all layers share.
 fn divergence(row: &Row<'_>, log_sum: f64, early: &[f32], early_log_sum: f64) -> f64 {
     let term = |(position, &logit): (usize, &f32)| {
         let (log, early) = (f64::from(logit) - log_sum, f64::from(early[row.token(position)]) - early_log_sum);

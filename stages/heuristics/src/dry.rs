@@ -7,8 +7,9 @@ use crate::{
 };
 use serde_json::Value;
 
-/// DRY (text-generation-webui pull request 5677, as in llama.cpp): a token that followed an earlier occurrence of the history's
-/// last m ids is lowered by `multiplier · base^(m − allowed_length)` for the longest such m, if that is `allowed_length` or more.
+/// DRY (text-generation-webui pull request 5677, as in llama.cpp): a token that followed an earlier occurrence of the
+/// history's last m ids is lowered by `multiplier · base^(m − allowed_length)` for the longest such m, if that is
+/// `allowed_length` or more.
 ///
 /// Matches stop at the latest sequence breaker, and a breaker of one token is never lowered itself.
 #[derive(Debug, Clone, PartialEq)]

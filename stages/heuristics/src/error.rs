@@ -36,9 +36,7 @@ pub enum RowError {
     NotANumber { token: usize, value: f32 },
     #[error("no token of the row has a finite logit, at least one must be left to draw from")]
     NoCandidate,
-    #[error(
-        "processor `{processor}` needs further logits `{name}`, which nobody gave; only a caller that computes them can use it"
-    )]
+    #[error("processor `{processor}` needs further logits `{name}`, give them in the context")]
     MissingLogits { processor: &'static str, name: &'static str },
     #[error("further logits `{name}` are {len} numbers, expected one or more rows of {vocabulary}")]
     LogitsShape { name: &'static str, len: usize, vocabulary: usize },

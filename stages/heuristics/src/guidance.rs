@@ -6,8 +6,9 @@ use crate::{
     info::{ParamInfo, ProcessorInfo},
 };
 
-/// Classifier-free guidance (Sanchez et al. 2023, as in transformers): with l the log-softmax, `g·(l − l_u) + l_u`, where `l_u`
-/// comes from the logits of the unconditional or negative prompt. A token that either leaves out is removed.
+/// Classifier-free guidance (Sanchez et al. 2023, as in transformers): with l the log-softmax, `g·(l − l_u) + l_u`,
+/// where `l_u` comes from the logits of the unconditional or negative prompt. A token that either leaves out is
+/// removed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Guidance {
     guidance_scale: f64,

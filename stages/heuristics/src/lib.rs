@@ -1,8 +1,8 @@
 //! Sampling heuristics: logits processors, pipelines and grids.
 //!
-//! A [`Processor`] maps one row of logits to another; a [`Pipeline`] is an explicit list of processors applied from left to
-//! right, with no implied order. A token is removed by setting its logit to −inf, and a removed token never comes back.
-//! Everything works on plain slices; after the first row of a size nothing is allocated.
+//! A [`Processor`] maps one row of logits to another; a [`Pipeline`] is an explicit list of processors applied from
+//! left to right, with no implied order. A token is removed by setting its logit to −inf, and a removed token never
+//! comes back. Everything works on plain slices; after the first row of a size nothing is allocated.
 //!
 //! ```
 //! use lsn_heuristics::{HeuristicsFile, History, Scratch};

@@ -26,8 +26,8 @@ impl Control {
     }
 }
 
-/// Mirostat (Basu et al. 2020, as in llama.cpp): estimates Zipf's exponent from the `m` most probable tokens and keeps so many
-/// tokens that the expected surprise is μ.
+/// Mirostat (Basu et al. 2020, as in llama.cpp): estimates Zipf's exponent from the `m` most probable tokens and keeps
+/// so many tokens that the expected surprise is μ.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MirostatV1 {
     control: Control,

@@ -5,7 +5,8 @@ use crate::{
     info::{ParamInfo, ProcessorInfo},
 };
 
-/// No-repeat-n-gram: removes each token that would complete an n-gram that the history holds already. It may remove all.
+/// No-repeat-n-gram: removes each token that would complete an n-gram that the history holds already. It may remove
+/// all.
 #[derive(Debug, Clone, PartialEq)]
 pub struct NoRepeatNgram {
     ngram_size: usize,

@@ -46,7 +46,8 @@ impl Processor for PLess {
     }
 }
 
-/// P-less-norm (arXiv 2509.23234): removes `p < (V·Σp² − 1) / (V − 1)`. V is the whole vocabulary, whatever was removed before.
+/// P-less-norm (arXiv 2509.23234): removes `p < (V·Σp² − 1) / (V − 1)`. V is the whole vocabulary, whatever was removed
+/// before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PLessNorm;
 

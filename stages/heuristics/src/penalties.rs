@@ -78,7 +78,8 @@ impl Processor for RepetitionPenalty {
     }
 }
 
-/// Penalties on the last `last_n` ids (llama.cpp): the repetition scaling with `repeat`, then `z −= count·frequency + presence`.
+/// Penalties on the last `last_n` ids (llama.cpp): the repetition scaling with `repeat`, then `z −= count·frequency +
+/// presence`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Penalties {
     last_n: Option<usize>,

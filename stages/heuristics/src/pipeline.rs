@@ -59,8 +59,8 @@ impl Pipeline {
         &self.steps
     }
 
-    /// The one form that equal pipelines share, for keys: `[{"name", "params"}]` with numbers normalised and parameters that
-    /// equal their default left out.
+    /// The one form that equal pipelines share, for keys: `[{"name", "params"}]` with numbers normalised and parameters
+    /// that equal their default left out.
     #[must_use]
     pub fn canonical(&self) -> Value {
         self.steps.iter().map(|step| json!({"name": step.name(), "params": step.params()})).collect()
@@ -72,7 +72,8 @@ impl Pipeline {
         self.steps.iter().map(|step| ProcessorConfig { name: step.name().to_owned(), params: step.params() }).collect()
     }
 
-    /// Names of the further logits that [`Context`] must carry, without repetition: a caller that has none can refuse early.
+    /// Names of the further logits that [`Context`] must carry, without repetition: a caller that has none can refuse
+    /// early.
     #[must_use]
     pub fn needs(&self) -> Vec<&'static str> {
         let all = self.steps.iter().flat_map(|step| step.needs().iter().copied());
@@ -118,8 +119,8 @@ impl Pipeline {
     /// [`History`](crate::History) where no step needs further logits.
     ///
     /// # Errors
-    /// The row holds NaN, +inf or no finite logit, or one step left such a row to the next; further logits are missing or do not
-    /// fit. The row's content is then undefined.
+    /// The row holds NaN, +inf or no finite logit, or one step left such a row to the next; further logits are missing
+    /// or do not fit. The row's content is then undefined.
     pub fn process<'a>(
         &self,
         logits: &mut [f32],

@@ -46,8 +46,8 @@ impl Processor for TopK {
     }
 }
 
-/// Nucleus sampling, top-p (Holtzman et al. 2019): from the most probable token down, keeps a token while the mass before it
-/// is below `top_p`. Of equal logits the higher token ids come first.
+/// Nucleus sampling, top-p (Holtzman et al. 2019): from the most probable token down, keeps a token while the mass
+/// before it is below `top_p`. Of equal logits the higher token ids come first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopP {
     top_p: f64,
@@ -91,8 +91,8 @@ impl Processor for TopP {
     }
 }
 
-/// Top-H (arXiv 2509.02510): of the 100 most probable tokens, with q their softmax, keeps the most probable while the running
-/// sum of `−q ln q` is at most `top_h` times its total; the first one always.
+/// Top-H (arXiv 2509.02510): of the 100 most probable tokens, with q their softmax, keeps the most probable while the
+/// running sum of `−q ln q` is at most `top_h` times its total; the first one always.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopH {
     top_h: f64,

@@ -13,8 +13,9 @@ const FIRST_RING: usize = 128;
 
 /// One row of logits `[V]` on its way through a pipeline.
 ///
-/// Processors work on [`Row::logits`], whose positions are in the order of token ids. While many tokens are candidates, that is
-/// the whole row, position and token id are one, and −inf stands for "not a candidate"; once few are left, it is these alone.
+/// Processors work on [`Row::logits`], whose positions are in the order of token ids. While many tokens are candidates,
+/// that is the whole row, position and token id are one, and −inf stands for "not a candidate"; once few are left, it
+/// is these alone.
 #[derive(Debug)]
 pub struct Row<'a> {
     whole: &'a mut [f32],
@@ -155,7 +156,8 @@ impl<'a> Row<'a> {
         (sums(mean)[1] / count).sqrt()
     }
 
-    /// Replaces each candidate's logit; a result below the finite numbers removes the token, one above them becomes the largest.
+    /// Replaces each candidate's logit; a result below the finite numbers removes the token, one above them becomes the
+    /// largest.
     pub fn map(&mut self, mut f: impl FnMut(f32) -> f32) {
         for logit in self.logits_mut() {
             if *logit > f32::NEG_INFINITY {
@@ -190,8 +192,8 @@ impl<'a> Row<'a> {
         self.logits_mut()[position] = f32::NEG_INFINITY;
     }
 
-    /// `z / divisor` for a divisor above 0. Where that leaves the finite numbers, `(z − max) / divisor`, which is the same
-    /// distribution.
+    /// `z / divisor` for a divisor above 0. Where that leaves the finite numbers, `(z − max) / divisor`, which is the
+    /// same distribution.
     ///
     /// # Errors
     /// As [`Row::max`].
@@ -248,8 +250,8 @@ impl<'a> Row<'a> {
         Ok(Cut { logit: floor, position: last.map_or(0, |(position, _)| position) })
     }
 
-    /// Calls `visit` with sort keys of all candidates ([`descending_key`]), ring by ring of falling probability, until it
-    /// returns false. Within a ring the keys are in no order.
+    /// Calls `visit` with sort keys of all candidates ([`descending_key`]), ring by ring of falling probability, until
+    /// it returns false. Within a ring the keys are in no order.
     fn visit_rings(&mut self, mut visit: impl FnMut(&mut [u64], &[f32]) -> bool) -> Result<(), RowError> {
         self.max()?;
         let vocabulary = self.vocabulary();
@@ -274,8 +276,8 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// Visits positions and logits of the candidates from the most probable down, of equal logits higher positions first,
-    /// until `visit` returns false.
+    /// Visits positions and logits of the candidates from the most probable down, of equal logits higher positions
+    /// first, until `visit` returns false.
     ///
     /// # Errors
     /// As [`Row::max`].

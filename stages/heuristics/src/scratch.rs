@@ -88,8 +88,8 @@ impl Candidates {
 }
 
 impl Buffers {
-    /// A logit that at least `count` of the row's logits reach: the `count`-th largest block maximum. The smallest finite
-    /// number where there are fewer blocks.
+    /// A logit that at least `count` of the row's logits reach: the `count`-th largest block maximum. The smallest
+    /// finite number where there are fewer blocks.
     pub fn floor_for(&mut self, count: usize) -> f32 {
         if count > self.maxima.len() {
             return f32::MIN;

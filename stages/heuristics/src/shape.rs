@@ -43,8 +43,8 @@ impl Processor for LogSoftmax {
     }
 }
 
-/// Quadratic sampling, or smoothing (text-generation-webui, aphrodite-engine): with `d = z − max`, `k = (3 − curve)/2` and
-/// `s = (curve − 1)/2`, `z = max − k·factor·d² + s·factor·d³`.
+/// Quadratic sampling, or smoothing (text-generation-webui, aphrodite-engine): with `d = z − max`, `k = (3 − curve)/2`
+/// and `s = (curve − 1)/2`, `z = max − k·factor·d² + s·factor·d³`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Quadratic {
     smoothing_factor: f64,

@@ -6,8 +6,9 @@ use crate::{
     scratch::cleared,
 };
 
-/// Tail-free sampling (Brick 2019, as llama.cpp had it): over descending probabilities, with weights |second difference|
-/// normalised to 1, keeps the first `i` tokens, `i ≥ min_keep` the first index whose running weight is above `z`.
+/// Tail-free sampling (Brick 2019, as llama.cpp had it): over descending probabilities, with weights |second
+/// difference| normalised to 1, keeps the first `i` tokens, `i ≥ min_keep` the first index whose running weight is
+/// above `z`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TailFree {
     z: f64,

@@ -44,8 +44,9 @@ impl Processor for Temperature {
     }
 }
 
-/// Dynamic temperature (arXiv 2309.02772, as in llama.cpp's `temp_ext`): `z / T'` with `T' = lo + (hi − lo)·h^exponent`, where
-/// h = H / ln n over the n candidates, lo = max(0, T − range), hi = T + range. `T' = 0` is greedy, a range of 0 plain temperature.
+/// Dynamic temperature (arXiv 2309.02772, as in llama.cpp's `temp_ext`): `z / T'` with `T' = lo + (hi −
+/// lo)·h^exponent`, where h = H / ln n over the n candidates, lo = max(0, T − range), hi = T + range. `T' = 0` is
+/// greedy, a range of 0 plain temperature.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DynamicTemperature {
     temperature: f64,

@@ -95,7 +95,8 @@ impl Processor for Epsilon {
     }
 }
 
-/// Eta sampling (Hewitt et al. 2022): removes `p < min(ε, √ε · e^(−H))`. The parameter is called `epsilon`, as in transformers.
+/// Eta sampling (Hewitt et al. 2022): removes `p < min(ε, √ε · e^(−H))`. The parameter is called `epsilon`, as in
+/// transformers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Eta {
     epsilon: f64,

@@ -6,8 +6,9 @@ use crate::{
     select::{MassWalk, distance_key, position_of_distance},
 };
 
-/// Locally typical sampling (Meister et al. 2022): orders tokens by `d = |−ln p − H|` and keeps `d ≤ d[n]`, where `n` tokens have
-/// a running mass below `mass`: the crossing token and all tied with it stay, and so do the `min_tokens_to_keep` smallest `d`.
+/// Locally typical sampling (Meister et al. 2022): orders tokens by `d = |−ln p − H|` and keeps `d ≤ d[n]`, where `n`
+/// tokens have a running mass below `mass`: the crossing token and all tied with it stay, and so do the
+/// `min_tokens_to_keep` smallest `d`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Typical {
     mass: f64,

@@ -140,7 +140,8 @@ fn stateless(index: &Value, inputs: &TensorFile, outputs: &BTreeMap<&str, Tensor
     cases
 }
 
-/// Every run of a stateful sampler, replayed with the tokens that were drawn, straight on and restored at every position.
+/// Every run of a stateful sampler, replayed with the tokens that were drawn, straight on and restored at every
+/// position.
 fn stateful(index: &Value, tensors: &TensorFile) -> usize {
     let mut scratch = Scratch::default();
     let cases = index["stateful"].as_array().unwrap();
