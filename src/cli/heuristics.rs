@@ -3,7 +3,8 @@
 use super::{CliError, CliResult, Global, Status, Style};
 use clap::{Subcommand, ValueEnum};
 use lsn_heuristics::{
-    ConfigError, Grid, HeuristicsFile, History, PipelineConfig, Scratch, describe_processor, processor_names,
+    ConfigError, Context, FurtherLogits, Grid, HeuristicsFile, History, Pipeline, PipelineConfig, Scratch,
+    describe_processor, processor_names,
 };
 use rayon::prelude::*;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
@@ -57,7 +58,8 @@ struct ApplyArgs {
     /// Which of its pipelines; may be left out where there is only one
     #[arg(short, long, value_name = "NAME")]
     name: Option<String>,
-    /// A safetensors file: `logits`, f32 [B, V]; optionally `history`, i64 or i32 [B, T], padded with -1
+    /// A safetensors file: `logits`, f32 [B, V]; optionally `history`, i64 or i32 [B, T], padded with -1; further
+    /// logits that the pipeline needs, by name: f32 [B, V] or [B, n, V]
     #[arg(short, long, value_name = "FILE")]
     logits: PathBuf,
     /// Where to write `logits`, f32 [B, V], as the pipeline leaves them
@@ -140,13 +142,20 @@ fn describe(name: &str, json: bool) -> CliResult<Status> {
         writeln!(out)?;
         return Ok(Status::Done);
     }
-    writeln!(out, "{}: {}\n\n{}", Style::strong(known.name), known.about, Style::strong("parameters"))?;
+    writeln!(out, "{}: {}\nsource: {}", Style::strong(known.name), known.about, known.source)?;
+    if known.stateful {
+        writeln!(out, "keeps a state per row")?;
+    }
+    if !known.needs.is_empty() {
+        writeln!(out, "needs further logits: {}", known.needs.join(", "))?;
+    }
+    writeln!(out, "\n{}", Style::strong("parameters"))?;
     if known.params.is_empty() {
         writeln!(out, "  none")?;
     }
     for param in known.params {
         let need = param.default.map_or_else(|| "required".to_owned(), |default| format!("default {default}"));
-        writeln!(out, "  {}: {}, {need}", Style::strong(param.name), param.expected)?;
+        writeln!(out, "  {}: {}, {need}; {}", Style::strong(param.name), param.expected, param.about)?;
     }
     Ok(Status::Done)
 }
@@ -193,15 +202,22 @@ fn apply(args: &ApplyArgs) -> CliResult<Status> {
     let mut logits = logits(&tensors).map_err(broken)?;
     let count = logits.data.len() / logits.width;
     let history = history(&tensors, count).map_err(broken)?;
+    let further = further(&tensors, &pipeline, count, logits.width).map_err(broken)?;
     let failed: Vec<(usize, String)> = logits
         .data
         .par_chunks_mut(logits.width)
         .enumerate()
         .map_init(Scratch::default, |scratch, (at, row)| {
             let tokens = history.as_ref().map_or(&[][..], |history| history[at].as_slice());
-            let past = History { tokens, prompt_len: args.prompt_len.min(tokens.len()) };
+            let history = History { tokens, prompt_len: args.prompt_len.min(tokens.len()) };
+            let further: Vec<_> = further
+                .iter()
+                .map(|(name, rows)| FurtherLogits { name, logits: &rows.data[at * rows.width..(at + 1) * rows.width] })
+                .collect();
+            let context = Context { history, further: &further };
             let before = row.to_vec();
-            let done = pipeline.process(row, past, &mut pipeline.start(args.seed.wrapping_add(at as u64)), scratch);
+            let mut state = pipeline.start(args.seed.wrapping_add(at as u64));
+            let done = pipeline.process(row, context, &mut state, scratch);
             done.err().map(|error| {
                 row.copy_from_slice(&before);
                 (at, error.to_string())
@@ -248,6 +264,33 @@ fn logits(tensors: &SafeTensors<'_>) -> Result<Rows<f32>, String> {
     }
     let data = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
     Ok(Rows { data, width: *width })
+}
+
+/// The further logits that a pipeline needs, `n · V` numbers per row.
+fn further(
+    tensors: &SafeTensors<'_>,
+    pipeline: &Pipeline,
+    count: usize,
+    vocabulary: usize,
+) -> Result<Vec<(&'static str, Rows<f32>)>, String> {
+    let read = |name: &'static str| {
+        let view = tensors.tensor(name).map_err(|_| format!("no tensor `{name}`, which the pipeline needs"))?;
+        let fits = match *view.shape() {
+            [rows, width] => rows == count && width == vocabulary,
+            [rows, n, width] => rows == count && n > 0 && width == vocabulary,
+            _ => false,
+        };
+        if view.dtype() != Dtype::F32 || !fits {
+            let (dtype, shape) = (view.dtype(), view.shape());
+            return Err(format!(
+                "`{name}` is {dtype:?} {shape:?}, expected f32 [{count}, {vocabulary}] or [{count}, n, {vocabulary}]"
+            ));
+        }
+        let data: Vec<f32> = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let width = data.len() / count;
+        Ok((name, Rows { data, width }))
+    };
+    pipeline.needs().into_iter().map(read).collect()
 }
 
 /// Token histories without their padding.

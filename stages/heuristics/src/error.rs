@@ -36,4 +36,12 @@ pub enum RowError {
     NotANumber { token: usize, value: f32 },
     #[error("no token of the row has a finite logit, at least one must be left to draw from")]
     NoCandidate,
+    #[error("processor `{processor}` needs further logits `{name}`, give them in the context")]
+    MissingLogits { processor: &'static str, name: &'static str },
+    #[error("further logits `{name}` are {len} numbers, expected one or more rows of {vocabulary}")]
+    LogitsShape { name: &'static str, len: usize, vocabulary: usize },
+    #[error("further logits `{name}`: row {row} holds {value} for token {token}, expected {expected}")]
+    BadFurther { name: &'static str, row: usize, token: usize, value: f32, expected: &'static str },
+    #[error("token {token} was drawn, but the pipeline left it no probability; state and logits are not of one row")]
+    NotDrawn { token: u32 },
 }

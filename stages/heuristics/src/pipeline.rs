@@ -1,11 +1,12 @@
 //! A pipeline: processors applied from left to right, and one row's state of those that have one.
 
 use crate::{
-    ConfigError, History, Params, Processor, RowError, RowState, Scratch, StatefulProcessor,
+    ConfigError, Context, Params, Processor, Row, RowError, RowState, Scratch, StatefulProcessor,
     config::ProcessorConfig,
     distribution::{Distribution, checked_max},
 };
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 /// One processor of a pipeline.
 #[derive(Debug)]
@@ -26,6 +27,13 @@ impl Step {
         match self {
             Self::Stateless(processor) => processor.params(),
             Self::Stateful(processor) => processor.params(),
+        }
+    }
+
+    fn needs(&self) -> &'static [&'static str] {
+        match self {
+            Self::Stateless(processor) => processor.needs(),
+            Self::Stateful(processor) => processor.needs(),
         }
     }
 }
@@ -51,8 +59,8 @@ impl Pipeline {
         &self.steps
     }
 
-    /// The one form that equal pipelines share, for keys: `[{"name", "params"}]` with numbers normalised and parameters that
-    /// equal their default left out.
+    /// The one form that equal pipelines share, for keys: `[{"name", "params"}]` with numbers normalised and parameters
+    /// that equal their default left out.
     #[must_use]
     pub fn canonical(&self) -> Value {
         self.steps.iter().map(|step| json!({"name": step.name(), "params": step.params()})).collect()
@@ -64,10 +72,19 @@ impl Pipeline {
         self.steps.iter().map(|step| ProcessorConfig { name: step.name().to_owned(), params: step.params() }).collect()
     }
 
-    /// The state of a row before its first position.
+    /// Names of the further logits that [`Context`] must carry, without repetition: a caller that has none can refuse
+    /// early.
+    #[must_use]
+    pub fn needs(&self) -> Vec<&'static str> {
+        let all = self.steps.iter().flat_map(|step| step.needs().iter().copied());
+        all.collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// The state of a row before its first position. All randomness comes from `row_seed`; steps do not share it.
     #[must_use]
     pub fn start(&self, row_seed: u64) -> PipelineState {
-        PipelineState(self.stateful().map(|processor| processor.start(row_seed)).collect())
+        let seeded = self.stateful().enumerate();
+        PipelineState(seeded.map(|(index, processor)| processor.start(seed_of_step(row_seed, index))).collect())
     }
 
     /// The state that [`PipelineState::save`] described.
@@ -98,47 +115,62 @@ impl Pipeline {
         })
     }
 
-    /// Rewrites one row of raw logits `[V]` into the logits to draw from.
+    /// Rewrites one row of raw logits `[V]` into the logits to draw from. `context` is a [`Context`], or a
+    /// [`History`](crate::History) where no step needs further logits.
     ///
     /// # Errors
-    /// The row, or what a processor made of it, holds NaN or +inf or no finite logit.
-    pub fn process(
+    /// The row holds NaN, +inf or no finite logit, or one step left such a row to the next; further logits are missing
+    /// or do not fit. The row's content is then undefined.
+    pub fn process<'a>(
         &self,
         logits: &mut [f32],
-        history: History<'_>,
+        context: impl Into<Context<'a>>,
         state: &mut PipelineState,
         scratch: &mut Scratch,
     ) -> Result<(), RowError> {
         if self.steps.is_empty() {
             return checked_max(logits).map(drop);
         }
+        let context = context.into();
+        let mut row = Row::new(logits, scratch);
         let mut states = state.0.iter_mut();
         for step in &self.steps {
             match step {
-                Step::Stateless(processor) => processor.process(logits, history, scratch)?,
+                Step::Stateless(processor) => processor.process(&mut row, &context)?,
                 Step::Stateful(_) => {
                     if let Some(state) = states.next() {
-                        state.process(logits, history, scratch)?;
+                        state.process(&mut row, &context)?;
                     }
                 }
             }
         }
-        Ok(())
+        row.finish()
     }
 
     /// Tells the stateful steps which token was drawn from `logits`, the output of [`Pipeline::process`].
     ///
     /// # Errors
-    /// `logits` is not such an output.
+    /// `logits` is not such an output, or gives the token no probability.
     pub fn accept(&self, token: u32, logits: &[f32], state: &mut PipelineState) -> Result<(), RowError> {
         if state.0.is_empty() {
             return Ok(());
         }
         let logit = logits.get(token as usize).copied().unwrap_or(f32::NEG_INFINITY);
         let probability = Distribution::of(logits)?.probability(logit);
+        if probability == 0.0 {
+            return Err(RowError::NotDrawn { token });
+        }
         state.0.iter_mut().for_each(|state| state.accept(token, probability));
         Ok(())
     }
+}
+
+/// A seed of its own for each stateful step: the finaliser of SplitMix64 (Steele et al. 2014).
+fn seed_of_step(row_seed: u64, index: usize) -> u64 {
+    let mut z = row_seed.wrapping_add((index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
 }
 
 impl PipelineState {
@@ -152,6 +184,7 @@ impl PipelineState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::History;
 
     /// Subtracts from every logit what was drawn so far: small, but it needs every part of the stateful interface.
     #[derive(Debug)]
@@ -168,7 +201,7 @@ mod tests {
             Params::new()
         }
         fn start(&self, row_seed: u64) -> Box<dyn RowState> {
-            Box::new(DriftState(row_seed as f64))
+            Box::new(DriftState((row_seed % 8) as f64))
         }
         fn restore(&self, saved: &Value) -> Result<Box<dyn RowState>, ConfigError> {
             let value = saved
@@ -179,8 +212,8 @@ mod tests {
     }
 
     impl RowState for DriftState {
-        fn process(&mut self, logits: &mut [f32], _: History<'_>, _: &mut Scratch) -> Result<(), RowError> {
-            logits[0] -= self.0 as f32;
+        fn process(&mut self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+            row.update(0, |logit| logit - self.0 as f32);
             Ok(())
         }
         fn accept(&mut self, token: u32, probability: f64) {

@@ -1,18 +1,10 @@
 //! What a logits processor is: one trait for those without memory, one for those with.
 
-use crate::{ConfigError, Params, RowError, Scratch};
+use crate::{ConfigError, Context, Params, Row, RowError};
 use serde_json::Value;
 use std::fmt::Debug;
 
-/// The token ids of a row so far: the prompt, then what was generated.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct History<'a> {
-    pub tokens: &'a [u32],
-    /// How many of `tokens` are the prompt.
-    pub prompt_len: usize,
-}
-
-/// A logits processor whose output depends on the row and its history only.
+/// A logits processor whose output depends on the row and its context only.
 pub trait Processor: Send + Sync + Debug {
     /// The name in configuration files.
     fn name(&self) -> &'static str;
@@ -20,14 +12,19 @@ pub trait Processor: Send + Sync + Debug {
     /// The parameters in canonical form: numbers normalised, those equal to their default left out.
     fn params(&self) -> Params;
 
-    /// Rewrites one row of `V` logits. −inf means "not a candidate" and stays.
+    /// Names of the further logits that [`Context`] must carry.
+    fn needs(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Rewrites one row of logits. −inf means "not a candidate" and stays.
     ///
     /// # Errors
-    /// The row holds NaN or +inf, or no finite logit.
-    fn process(&self, logits: &mut [f32], history: History<'_>, scratch: &mut Scratch) -> Result<(), RowError>;
+    /// The row holds NaN or +inf, or no finite logit; further logits are missing or do not fit.
+    fn process(&self, row: &mut Row<'_>, context: &Context<'_>) -> Result<(), RowError>;
 }
 
-/// A logits processor that also depends on what was drawn at earlier positions of the row.
+/// A logits processor that also depends on what was drawn at earlier positions of the row, or on chance.
 ///
 /// The processor itself is shared and immutable; each row has a [`RowState`] of its own.
 pub trait StatefulProcessor: Send + Sync + Debug {
@@ -36,6 +33,11 @@ pub trait StatefulProcessor: Send + Sync + Debug {
 
     /// As [`Processor::params`].
     fn params(&self) -> Params;
+
+    /// As [`Processor::needs`].
+    fn needs(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The state before the first position. All randomness of the row comes from `row_seed`.
     fn start(&self, row_seed: u64) -> Box<dyn RowState>;
@@ -53,11 +55,11 @@ pub trait RowState: Send + Debug {
     ///
     /// # Errors
     /// As [`Processor::process`].
-    fn process(&mut self, logits: &mut [f32], history: History<'_>, scratch: &mut Scratch) -> Result<(), RowError>;
+    fn process(&mut self, row: &mut Row<'_>, context: &Context<'_>) -> Result<(), RowError>;
 
     /// Learns which token was drawn and its probability under the whole pipeline's output.
     fn accept(&mut self, token: u32, probability: f64);
 
-    /// Everything that a replay from here needs.
+    /// Everything that a replay from here needs, between an `accept` and the next `process`.
     fn save(&self) -> Value;
 }

@@ -1,12 +1,10 @@
-//! Truncation by rank: how many tokens, or how much mass, from the most probable on.
+//! Truncation by rank: how many tokens, or how much mass or entropy, from the most probable on.
 
 use crate::{
-    ConfigError, History, Params, Processor, RowError, Scratch,
-    distribution::{Distribution, checked_max},
-    params::{ParamReader, canonical},
-    scratch::{descending_key, kth_largest, visit_ascending},
+    ConfigError, Context, Params, Processor, Row, RowError,
+    info::{MIN_TOKENS_TO_KEEP, ParamInfo, ProcessorInfo},
+    row::Cut,
 };
-use std::ops::Bound::Included;
 
 /// Top-k (Fan et al. 2018): keeps `z ≥` the k-th largest `z`, so every tie of the k-th stays.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,41 +14,40 @@ pub struct TopK {
 }
 
 impl TopK {
-    pub(crate) const NAME: &'static str = "top_k";
+    pub(crate) const INFO: ProcessorInfo = ProcessorInfo {
+        name: "top_k",
+        about: "keeps the k most probable tokens",
+        source: "transformers; Fan et al. 2018",
+        stateful: false,
+        needs: &[],
+        params: &[ParamInfo::count("top_k", "how many tokens; all ties of the last one stay too"), MIN_TOKENS_TO_KEEP],
+    };
 
     /// # Errors
     /// `top_k` is missing, or a value is out of its range.
     pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
-        let mut reader = ParamReader::new(Self::NAME, params);
-        let new = Self { top_k: reader.count("top_k")?, min_tokens_to_keep: reader.min_tokens_to_keep()? };
-        reader.finish()?;
-        Ok(new)
+        let values = Self::INFO.read(params)?;
+        Ok(Self { top_k: values.count("top_k"), min_tokens_to_keep: values.count("min_tokens_to_keep") })
     }
 }
 
 impl Processor for TopK {
     fn name(&self) -> &'static str {
-        Self::NAME
+        Self::INFO.name
     }
 
     fn params(&self) -> Params {
-        canonical("top_k", self.top_k, self.min_tokens_to_keep)
+        Self::INFO.canonical([("top_k", self.top_k.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
-    fn process(&self, logits: &mut [f32], _: History<'_>, scratch: &mut Scratch) -> Result<(), RowError> {
-        checked_max(logits)?;
-        let k = self.top_k.max(self.min_tokens_to_keep);
-        if k >= logits.len() {
-            return Ok(());
-        }
-        let floor = kth_largest(logits, k, &mut scratch.values);
-        logits.iter_mut().filter(|logit| **logit < floor).for_each(|logit| *logit = f32::NEG_INFINITY);
-        Ok(())
+    fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+        let floor = row.kth_largest(self.top_k.max(self.min_tokens_to_keep))?;
+        row.keep(Cut::from_floor(floor))
     }
 }
 
-/// Nucleus sampling, top-p (Holtzman et al. 2019): from the most probable token down, keeps a token while the mass before it
-/// is below `top_p`. Of equal logits the higher token ids come first.
+/// Nucleus sampling, top-p (Holtzman et al. 2019): from the most probable token down, keeps a token while the mass
+/// before it is below `top_p`. Of equal logits the higher token ids come first.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TopP {
     top_p: f64,
@@ -58,60 +55,102 @@ pub struct TopP {
 }
 
 impl TopP {
-    pub(crate) const NAME: &'static str = "top_p";
+    pub(crate) const INFO: ProcessorInfo = ProcessorInfo {
+        name: "top_p",
+        about: "keeps the smallest set of most probable tokens that holds probability p (nucleus sampling)",
+        source: "transformers; Holtzman et al. 2019",
+        stateful: false,
+        needs: &[],
+        params: &[ParamInfo::share("top_p", "probability to keep"), MIN_TOKENS_TO_KEEP],
+    };
 
     /// # Errors
     /// `top_p` is missing, or a value is out of its range.
     pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
-        let mut reader = ParamReader::new(Self::NAME, params);
-        let new = Self {
-            top_p: reader.number("top_p", (Included(0.0), Included(1.0)), "a number from 0 to 1")?,
-            min_tokens_to_keep: reader.min_tokens_to_keep()?,
-        };
-        reader.finish()?;
-        Ok(new)
+        let values = Self::INFO.read(params)?;
+        Ok(Self { top_p: values.number("top_p"), min_tokens_to_keep: values.count("min_tokens_to_keep") })
     }
 }
 
 impl Processor for TopP {
     fn name(&self) -> &'static str {
-        Self::NAME
+        Self::INFO.name
     }
 
     fn params(&self) -> Params {
-        canonical("top_p", self.top_p, self.min_tokens_to_keep)
+        Self::INFO.canonical([("top_p", self.top_p.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
-    fn process(&self, logits: &mut [f32], _: History<'_>, scratch: &mut Scratch) -> Result<(), RowError> {
-        let distribution = Distribution::of(logits)?;
+    fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+        row.max()?;
         if self.top_p >= 1.0 {
             return Ok(());
         }
-        scratch.keys.clear();
-        scratch.keys.extend(
-            logits
-                .iter()
-                .enumerate()
-                .filter(|(_, logit)| logit.is_finite())
-                .map(|(token, &logit)| descending_key(logit, token)),
-        );
-        let (mut before, mut kept, mut last) = (0.0, 0, 0);
-        visit_ascending(&mut scratch.keys, |key| {
-            if kept >= self.min_tokens_to_keep && before >= self.top_p {
-                return false;
-            }
-            let token = (!key & 0xffff_ffff) as usize;
-            before += distribution.probability(logits[token]);
-            kept += 1;
-            last = token;
-            true
+        let wanted = self.top_p * row.distribution()?.sum;
+        row.mass_cut(wanted, self.min_tokens_to_keep)?.map_or(Ok(()), |cut| row.keep(cut))
+    }
+}
+
+/// Top-H (arXiv 2509.02510): of the 100 most probable tokens, with q their softmax, keeps the most probable while the
+/// running sum of `−q ln q` is at most `top_h` times its total; the first one always.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopH {
+    top_h: f64,
+}
+
+impl TopH {
+    pub(crate) const INFO: ProcessorInfo = ProcessorInfo {
+        name: "top_h",
+        about: "keeps the most probable of the top 100 tokens up to a share of their entropy",
+        source: "transformers; arXiv 2509.02510",
+        stateful: false,
+        needs: &[],
+        params: &[ParamInfo::positive_share("top_h", "share of the entropy to keep")],
+    };
+    /// Lower ranks are always removed.
+    const MOST: usize = 100;
+
+    /// # Errors
+    /// `top_h` is missing or out of its range.
+    pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
+        Ok(Self { top_h: Self::INFO.read(params)?.number("top_h") })
+    }
+}
+
+impl Processor for TopH {
+    fn name(&self) -> &'static str {
+        Self::INFO.name
+    }
+
+    fn params(&self) -> Params {
+        Self::INFO.canonical([("top_h", self.top_h.into())])
+    }
+
+    fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+        let max = f64::from(row.max()?);
+        let mut top = [Cut::from_floor(f32::NEG_INFINITY); Self::MOST];
+        let mut found = 0;
+        row.visit_descending(|position, logit| {
+            top[found] = Cut { logit, position };
+            found += 1;
+            found < Self::MOST
+        })?;
+        let top = &top[..found];
+        let sum: f64 = top.iter().map(|token| (f64::from(token.logit) - max).exp()).sum();
+        // Terms of tokens whose probability is 0 in f32 do not exist for transformers.
+        let term = |token: &Cut| {
+            let log = f64::from(token.logit) - max - sum.ln();
+            (log.exp() >= f64::from(f32::MIN_POSITIVE)).then_some(-log.exp() * log)
+        };
+        let bound = self.top_h * top.iter().filter_map(term).sum::<f64>();
+        let mut running = 0.0;
+        let kept = top.iter().take_while(|token| {
+            term(token).is_some_and(|term| {
+                running += term;
+                running <= bound
+            })
         });
-        let floor = logits[last];
-        for (token, logit) in logits.iter_mut().enumerate() {
-            if *logit < floor || (*logit == floor && token < last) {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-        Ok(())
+        let last = top[kept.count().max(1) - 1];
+        row.keep(last)
     }
 }

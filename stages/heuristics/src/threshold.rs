@@ -1,12 +1,18 @@
 //! Truncation by a probability threshold: `p < t` is removed, so equality and equal logits stay together.
 
 use crate::{
-    ConfigError, History, Params, Processor, RowError, Scratch,
-    distribution::Distribution,
-    params::{ParamReader, canonical},
-    scratch::{descending_key, kth_largest, visit_ascending},
+    ConfigError, Context, Params, Processor, Row, RowError,
+    info::{MIN_TOKENS_TO_KEEP, ParamInfo, ProcessorInfo},
+    row::Cut,
+    select::at_least,
 };
-use std::ops::Bound::{Excluded, Included};
+
+/// Removes `p < threshold`, except logits as large as the `min_tokens`-th largest.
+fn keep_from(row: &mut Row<'_>, threshold: f64, min_tokens: usize) -> Result<(), RowError> {
+    let floor = row.distribution()?.floor_at(threshold);
+    let spared = row.kth_largest(min_tokens)?;
+    row.keep(Cut::from_floor(floor.min(spared)))
+}
 
 /// Min-p (Nguyen et al. 2024): removes `p < min_p · max p`; the `min_tokens_to_keep` most probable stay.
 #[derive(Debug, Clone, PartialEq)]
@@ -16,65 +22,37 @@ pub struct MinP {
 }
 
 impl MinP {
-    pub(crate) const NAME: &'static str = "min_p";
+    pub(crate) const INFO: ProcessorInfo = ProcessorInfo {
+        name: "min_p",
+        about: "keeps tokens at least min_p times as probable as the most probable one",
+        source: "transformers; Nguyen et al. 2024",
+        stateful: false,
+        needs: &[],
+        params: &[ParamInfo::share("min_p", "share of the largest probability"), MIN_TOKENS_TO_KEEP],
+    };
 
     /// # Errors
     /// `min_p` is missing, or a value is out of its range.
     pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
-        let mut reader = ParamReader::new(Self::NAME, params);
-        let new = Self {
-            min_p: reader.number("min_p", (Included(0.0), Included(1.0)), "a number from 0 to 1")?,
-            min_tokens_to_keep: reader.min_tokens_to_keep()?,
-        };
-        reader.finish()?;
-        Ok(new)
+        let values = Self::INFO.read(params)?;
+        Ok(Self { min_p: values.number("min_p"), min_tokens_to_keep: values.count("min_tokens_to_keep") })
     }
 }
 
 impl Processor for MinP {
     fn name(&self) -> &'static str {
-        Self::NAME
+        Self::INFO.name
     }
 
     fn params(&self) -> Params {
-        canonical("min_p", self.min_p, self.min_tokens_to_keep)
+        Self::INFO.canonical([("min_p", self.min_p.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
-    fn process(&self, logits: &mut [f32], _: History<'_>, scratch: &mut Scratch) -> Result<(), RowError> {
-        let distribution = Distribution::of(logits)?;
-        let threshold = self.min_p * distribution.probability(distribution.max);
-        // The most probable tokens that must stay: all whose key is at most that of the m-th.
-        let mut last_key = 0;
-        if self.min_tokens_to_keep > 1 {
-            scratch.keys.clear();
-            scratch.keys.extend(logits.iter().enumerate().map(|(token, &logit)| descending_key(logit, token)));
-            let mut seen = 0;
-            visit_ascending(&mut scratch.keys, |key| {
-                seen += 1;
-                last_key = key;
-                seen < self.min_tokens_to_keep
-            });
-        }
-        for (token, logit) in logits.iter_mut().enumerate() {
-            if distribution.probability(*logit) < threshold && descending_key(*logit, token) > last_key {
-                *logit = f32::NEG_INFINITY;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Removes `p < threshold`, except logits as large as the `min_tokens_to_keep`-th largest.
-fn cut(logits: &mut [f32], distribution: Distribution, threshold: f64, min_tokens: usize, scratch: &mut Scratch) {
-    let spared = if min_tokens == 1 {
-        distribution.max
-    } else {
-        kth_largest(logits, min_tokens.min(logits.len()), &mut scratch.values)
-    };
-    for logit in logits.iter_mut() {
-        if *logit < spared && distribution.probability(*logit) < threshold {
-            *logit = f32::NEG_INFINITY;
-        }
+    fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+        let max = row.max()?;
+        let floor = at_least(f64::from(max) + self.min_p.ln()).min(max);
+        let spared = row.rank_cut(self.min_tokens_to_keep)?;
+        row.keep(if spared.logit < floor { spared } else { Cut::from_floor(floor) })
     }
 }
 
@@ -86,38 +64,39 @@ pub struct Epsilon {
 }
 
 impl Epsilon {
-    pub(crate) const NAME: &'static str = "epsilon";
+    pub(crate) const INFO: ProcessorInfo = ProcessorInfo {
+        name: "epsilon",
+        about: "keeps tokens of at least probability epsilon",
+        source: "transformers; Hewitt et al. 2022",
+        stateful: false,
+        needs: &[],
+        params: &[ParamInfo::inner_share("epsilon", "the least probability"), MIN_TOKENS_TO_KEEP],
+    };
 
     /// # Errors
     /// `epsilon` is missing, or a value is out of its range.
     pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
-        let mut reader = ParamReader::new(Self::NAME, params);
-        let new = Self {
-            epsilon: reader.number("epsilon", (Excluded(0.0), Excluded(1.0)), "a number above 0 and below 1")?,
-            min_tokens_to_keep: reader.min_tokens_to_keep()?,
-        };
-        reader.finish()?;
-        Ok(new)
+        let values = Self::INFO.read(params)?;
+        Ok(Self { epsilon: values.number("epsilon"), min_tokens_to_keep: values.count("min_tokens_to_keep") })
     }
 }
 
 impl Processor for Epsilon {
     fn name(&self) -> &'static str {
-        Self::NAME
+        Self::INFO.name
     }
 
     fn params(&self) -> Params {
-        canonical("epsilon", self.epsilon, self.min_tokens_to_keep)
+        Self::INFO.canonical([("epsilon", self.epsilon.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
-    fn process(&self, logits: &mut [f32], _: History<'_>, scratch: &mut Scratch) -> Result<(), RowError> {
-        let distribution = Distribution::of(logits)?;
-        cut(logits, distribution, self.epsilon, self.min_tokens_to_keep, scratch);
-        Ok(())
+    fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+        keep_from(row, self.epsilon, self.min_tokens_to_keep)
     }
 }
 
-/// Eta sampling (Hewitt et al. 2022): removes `p < min(ε, √ε · e^(−H))`. The parameter is called `epsilon`, as in transformers.
+/// Eta sampling (Hewitt et al. 2022): removes `p < min(ε, √ε · e^(−H))`. The parameter is called `epsilon`, as in
+/// transformers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Eta {
     epsilon: f64,
@@ -125,34 +104,111 @@ pub struct Eta {
 }
 
 impl Eta {
-    pub(crate) const NAME: &'static str = "eta";
+    pub(crate) const INFO: ProcessorInfo = ProcessorInfo {
+        name: "eta",
+        about: "keeps tokens of at least min(epsilon, sqrt(epsilon) * exp(-entropy)) probability",
+        source: "transformers; Hewitt et al. 2022",
+        stateful: false,
+        needs: &[],
+        params: &[ParamInfo::inner_share("epsilon", "bound of the least probability"), MIN_TOKENS_TO_KEEP],
+    };
 
     /// # Errors
     /// `epsilon` is missing, or a value is out of its range.
     pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
-        let mut reader = ParamReader::new(Self::NAME, params);
-        let new = Self {
-            epsilon: reader.number("epsilon", (Excluded(0.0), Excluded(1.0)), "a number above 0 and below 1")?,
-            min_tokens_to_keep: reader.min_tokens_to_keep()?,
-        };
-        reader.finish()?;
-        Ok(new)
+        let values = Self::INFO.read(params)?;
+        Ok(Self { epsilon: values.number("epsilon"), min_tokens_to_keep: values.count("min_tokens_to_keep") })
     }
 }
 
 impl Processor for Eta {
     fn name(&self) -> &'static str {
-        Self::NAME
+        Self::INFO.name
     }
 
     fn params(&self) -> Params {
-        canonical("epsilon", self.epsilon, self.min_tokens_to_keep)
+        Self::INFO.canonical([("epsilon", self.epsilon.into()), ("min_tokens_to_keep", self.min_tokens_to_keep.into())])
     }
 
-    fn process(&self, logits: &mut [f32], _: History<'_>, scratch: &mut Scratch) -> Result<(), RowError> {
-        let distribution = Distribution::of(logits)?;
-        let eta = self.epsilon.min(self.epsilon.sqrt() * (-distribution.entropy(logits)).exp());
-        cut(logits, distribution, eta, self.min_tokens_to_keep, scratch);
-        Ok(())
+    fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+        let eta = self.epsilon.min(self.epsilon.sqrt() * (-row.entropy()?).exp());
+        keep_from(row, eta, self.min_tokens_to_keep)
+    }
+}
+
+/// Top-a (KoboldAI, text-generation-webui): removes `p < a · (max p)²`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopA {
+    top_a: f64,
+}
+
+impl TopA {
+    pub(crate) const INFO: ProcessorInfo = ProcessorInfo {
+        name: "top_a",
+        about: "keeps tokens of at least a times the square of the largest probability",
+        source: "text-generation-webui, aphrodite-engine",
+        stateful: false,
+        needs: &[],
+        params: &[ParamInfo::share("top_a", "factor of the squared largest probability")],
+    };
+
+    /// # Errors
+    /// `top_a` is missing or out of its range.
+    pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
+        Ok(Self { top_a: Self::INFO.read(params)?.number("top_a") })
+    }
+}
+
+impl Processor for TopA {
+    fn name(&self) -> &'static str {
+        Self::INFO.name
+    }
+
+    fn params(&self) -> Params {
+        Self::INFO.canonical([("top_a", self.top_a.into())])
+    }
+
+    fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+        let largest = 1.0 / row.distribution()?.sum;
+        keep_from(row, self.top_a * largest * largest, 1)
+    }
+}
+
+/// Top-nσ (arXiv 2411.07641): removes `z < max − n·σ`, σ the population standard deviation of the candidates' logits.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopNSigma {
+    n: f64,
+}
+
+impl TopNSigma {
+    pub(crate) const INFO: ProcessorInfo = ProcessorInfo {
+        name: "top_n_sigma",
+        about: "keeps tokens whose logit is within n standard deviations of the largest",
+        source: "llama.cpp; arXiv 2411.07641",
+        stateful: false,
+        needs: &[],
+        params: &[ParamInfo::positive("n", "how many standard deviations of the logits")],
+    };
+
+    /// # Errors
+    /// `n` is missing or not above 0.
+    pub fn from_params(params: &Params) -> Result<Self, ConfigError> {
+        Ok(Self { n: Self::INFO.read(params)?.number("n") })
+    }
+}
+
+impl Processor for TopNSigma {
+    fn name(&self) -> &'static str {
+        Self::INFO.name
+    }
+
+    fn params(&self) -> Params {
+        Self::INFO.canonical([("n", self.n.into())])
+    }
+
+    fn process(&self, row: &mut Row<'_>, _: &Context<'_>) -> Result<(), RowError> {
+        let max = row.max()?;
+        let floor = at_least(f64::from(max) - self.n * row.deviation());
+        row.keep(Cut::from_floor(floor.min(max)))
     }
 }

@@ -52,6 +52,10 @@ impl Samplers {
                 ));
             }
             for (config, pipeline) in distinct.pipelines {
+                if let Some(needed) = pipeline.needs().first() {
+                    let message = format!("pipeline `{}` needs further logits `{needed}`", config.name);
+                    return Err(StageError::user(message).hint("generation has the model's final logits only"));
+                }
                 let steps = config.processors.into_iter().map(|processor| ProcessorConfig {
                     name: processor.name,
                     params: processor.params.into_iter().collect(),
