@@ -119,25 +119,38 @@ impl Packing {
     }
 }
 
-/// Places of one block's packed parameters, from the block's first one on.
-fn pack_block(packing: &mut Packing, block: &Block, d: usize) -> [(&'static str, usize); 9] {
+/// What [`pack_block`] places.
+const BLOCK_PLACES: [&str; 9] = [
+    "B_QKV",
+    "B_OUT",
+    "B_GATE_UP",
+    "B_DOWN",
+    "B_QKV_BIAS",
+    "B_OUT_BIAS",
+    "B_GATE_UP_BIAS",
+    "B_DOWN_BIAS",
+    "B_NORM1",
+];
+
+/// Places of one block's packed parameters by [`BLOCK_PLACES`], from the block's first one on.
+fn pack_block(packing: &mut Packing, block: &Block, d: usize) -> [usize; 9] {
     packing.map.resize(packing.map.len().next_multiple_of(4), -1);
     let start = packing.map.len();
     let f = block.ffn.hidden;
     let places = [
-        ("B_QKV", packing.matrix(block.qkv.weight, (3 * d, d), (d, 1))),
-        ("B_OUT", packing.matrix(block.out.weight, (d, d), (1, d))),
-        ("B_GATE_UP", packing.matrix(block.ffn.gate_up, (2 * f, d), (d, 1))),
-        ("B_DOWN", packing.matrix(block.ffn.down, (f, d), (1, f))),
-        ("B_QKV_BIAS", packing.vector(block.qkv.bias, 3 * d)),
-        ("B_OUT_BIAS", packing.vector(block.out.bias, d)),
-        ("B_GATE_UP_BIAS", packing.vector(block.ffn.gate_up_bias, 2 * f)),
-        ("B_DOWN_BIAS", packing.vector(block.ffn.down_bias, d)),
-        ("B_NORM1", packing.vector(block.norm1.weight, d)),
+        packing.matrix(block.qkv.weight, (3 * d, d), (d, 1)),
+        packing.matrix(block.out.weight, (d, d), (1, d)),
+        packing.matrix(block.ffn.gate_up, (2 * f, d), (d, 1)),
+        packing.matrix(block.ffn.down, (f, d), (1, f)),
+        packing.vector(block.qkv.bias, 3 * d),
+        packing.vector(block.out.bias, d),
+        packing.vector(block.ffn.gate_up_bias, 2 * f),
+        packing.vector(block.ffn.down_bias, d),
+        packing.vector(block.norm1.weight, d),
     ];
     // Each norm's bias follows its weight.
     packing.vector(block.norm1.bias, d);
-    places.map(|(name, place)| (name, place - start))
+    places.map(|place| place - start)
 }
 
 impl Shape {
@@ -230,6 +243,11 @@ impl Shape {
             define("W_ENCODER_GATE_UP_BIAS", packing.vector(encoder.gate_up_bias, 2 * e));
             define("W_ENCODER_DOWN_BIAS", packing.vector(encoder.down_bias, features));
             let mut starts = Vec::new();
+            if blocks.is_empty() {
+                // The kernels of blocks still compile.
+                BLOCK_PLACES.iter().for_each(|name| define(name, 0));
+                define("B_NORM2", 0);
+            }
             for (index, block) in blocks.iter().enumerate() {
                 packing.map.resize(packing.map.len().next_multiple_of(4), -1);
                 starts.push(packing.map.len());
@@ -237,7 +255,7 @@ impl Shape {
                 let norm2 = packing.vector(block.norm2.weight, features) - starts[index];
                 packing.vector(block.norm2.bias, features);
                 if index == 0 {
-                    places.iter().for_each(|(name, place)| define(name, *place));
+                    BLOCK_PLACES.iter().zip(places).for_each(|(name, place)| define(name, place));
                     define("B_NORM2", norm2);
                 }
             }

@@ -6,6 +6,9 @@
 // A column is one distinct logit of one row; `stride` columns belong to each row, those past its last one have count 0. Matrices
 // over columns are feature-major, `[features][columns]`, and a thread works on one column.
 
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)
+#endif
 /// Columns of shared-memory matrices, one more so that walking down a column meets all banks.
 #define PITCH (THREADS + 1)
 /// Bins of the upper halves of f32 bit patterns.
