@@ -120,12 +120,12 @@ impl Columns {
         self.rows * self.stride
     }
 
-    /// Groups the logits of each row, and the targets where they are given. `threads` divides the stride.
+    /// Groups the logits of each row, and the targets where they are given. `multiple` divides the stride.
     pub fn group(
         &mut self,
         device: &Device,
         kernels: &Kernels,
-        threads: usize,
+        multiple: usize,
         raw: &DeviceLogits,
         target: Option<(&DeviceLogits, &mut Targets)>,
     ) -> Result<(), CudaError> {
@@ -161,7 +161,7 @@ impl Columns {
             most = most.max(words[0] as usize);
         }
         self.rows = rows;
-        self.stride = most.next_multiple_of(threads);
+        self.stride = most.next_multiple_of(multiple);
         let len = self.len();
         reserve(device, &mut self.ell, len)?;
         reserve(device, &mut self.count, len)?;
@@ -224,7 +224,7 @@ fn check(
     raw: &DeviceLogits,
     target: Option<&DeviceLogits>,
 ) -> Result<(), CudaError> {
-    let [_, _, bad_raw, bad_target, bad_kept, any_raw, any_target, _] = words else { return Ok(()) };
+    let [_, _, bad_raw, bad_target, bad_kept, any_raw, any_target, _max] = words else { return Ok(()) };
     let not_a_number = |logits: &DeviceLogits, token: i32| -> Result<RowError, CudaError> {
         let token = token as usize;
         Ok(RowError::NotANumber { token, value: logits.read(device)?[row * logits.vocabulary + token] })

@@ -4,7 +4,7 @@ use super::{
     CudaError,
     columns::{Columns, reserve},
     device::{Buffer, Device},
-    kernels::{FLAT, Kernels, arguments, launch},
+    kernels::{FLAT, Kernels, WIDE, arguments, launch},
     shape::{Block, Body, Shape, SwiGlu},
     tiles::{Product, Tiles},
 };
@@ -14,6 +14,8 @@ use crate::Sampler;
 const STATE: usize = 6;
 /// Threads of the kernels that work on what a row has once.
 const ROW_THREADS: usize = 64;
+/// Threads of a block of the kernels of attention.
+const TEAM: usize = 256;
 /// Columns of `sum_blocks`' output that one of its blocks gives.
 const SUM_WIDTH: usize = 32;
 
@@ -121,9 +123,9 @@ impl Network {
         }
     }
 
-    /// Sums what each block of threads left in `partial` over each row, `width` values.
-    fn sum_blocks(&self, columns: &Columns, width: usize, out: &Buffer<f32>) -> Result<(), CudaError> {
-        let blocks = columns.stride / self.shape.threads;
+    /// Sums what each block of `of` columns left in `partial` over each row, `width` values.
+    fn sum_blocks(&self, columns: &Columns, of: usize, width: usize, out: &Buffer<f32>) -> Result<(), CudaError> {
+        let blocks = columns.stride / of;
         let arguments = arguments![&self.activations.partial, blocks, width, out];
         let grid = (width.div_ceil(SUM_WIDTH), columns.rows);
         launch(&self.device, self.kernels.sum_blocks.as_ref(), grid, FLAT, arguments)
@@ -152,7 +154,8 @@ impl Network {
             reserve(device, context, rows * values)?;
         }
         let width = values.max(d).max(row_sums);
-        reserve(device, &mut activations.partial, n / self.shape.threads * width)?;
+        let blocks = n / self.shape.threads.min(self.shape.width);
+        reserve(device, &mut activations.partial, blocks * width)?;
         reserve(device, &mut activations.row_sums, rows * row_sums.max(d))?;
         reserve(device, &mut activations.means, rows * self.shape.context)?;
         reserve(device, &mut activations.row_state, rows * STATE)?;
@@ -170,22 +173,22 @@ impl Network {
         self.reserve(columns, keep)?;
         let (device, kernels, shape) = (&self.device, &self.kernels, &self.shape);
         let (n, stride, rows) = (columns.len(), columns.stride, columns.rows);
-        let grid = (n / shape.threads, 1);
+        let (grid, team) = ((n / shape.threads, 1), (n / shape.width, 1));
         let state = &self.activations;
         match &shape.body {
             Body::Local { .. } => {}
             Body::Aware { .. } => {
                 let arguments = arguments![&columns.ell, &columns.count, stride, rows, &state.means];
-                launch(device, kernels.row_statistics.as_ref(), (rows, 1), FLAT, arguments)?;
+                launch(device, kernels.row_statistics.as_ref(), (rows, 1), WIDE, arguments)?;
                 let arguments = arguments![&self.parameters, &columns.ell, n, &state.x[0]];
                 launch(device, kernels.local_features.as_ref(), grid, shape.threads, arguments)?;
             }
             Body::Attention { blocks, .. } => {
                 let arguments =
                     arguments![&self.packed, &columns.ell, &columns.count, n, &state.x[0], &state.partial];
-                launch(device, kernels.encode.as_ref(), grid, shape.threads, arguments)?;
+                launch(device, kernels.encode.as_ref(), team, TEAM, arguments)?;
                 for index in 0..blocks.len() {
-                    self.sum_blocks(columns, shape.context_values(), &state.contexts[index])?;
+                    self.sum_blocks(columns, shape.width, shape.context_values(), &state.contexts[index])?;
                     let (from, to) = (self.input(index, keep), self.input(index + 1, keep));
                     let arguments = arguments![
                         &self.packed,
@@ -198,9 +201,9 @@ impl Network {
                         &state.x[to],
                         &state.partial,
                     ];
-                    launch(device, kernels.finish_block.as_ref(), grid, shape.threads, arguments)?;
+                    launch(device, kernels.finish_block.as_ref(), team, TEAM, arguments)?;
                 }
-                self.sum_blocks(columns, shape.features, &state.row_sums)?;
+                self.sum_blocks(columns, shape.width, shape.features, &state.row_sums)?;
             }
         }
         let (row_state, bias) = (&state.row_state, &state.context_bias);
@@ -316,7 +319,7 @@ impl Network {
     ) -> Result<(), CudaError> {
         let (device, kernels, shape, state) = (&self.device, &self.kernels, &self.shape, &self.activations);
         let (n, stride, rows) = (columns.len(), columns.stride, columns.rows);
-        let grid = (n / shape.threads, 1);
+        let (grid, team) = ((n / shape.threads, 1), (n / shape.width, 1));
         let products = self.products(gradients, columns);
         gradients.tiles.prepare(device, n, &products)?;
         let [dx, other] = &gradients.dx;
@@ -338,7 +341,7 @@ impl Network {
             &state.partial,
         ];
         launch(device, kernels.head_backward.as_ref(), grid, shape.threads, arguments)?;
-        self.sum_blocks(columns, shape.row_sums(), &state.row_sums)?;
+        self.sum_blocks(columns, shape.threads, shape.row_sums(), &state.row_sums)?;
         if let Body::Attention { .. } = &shape.body {
             let (gate, scaling) = (&gradients.gate, &gradients.scaling);
             let arguments = arguments![
@@ -393,9 +396,9 @@ impl Network {
                 &gradients.dqkv,
                 &state.partial,
             ];
-            launch(device, kernels.finish_block_backward.as_ref(), grid, shape.threads, arguments)?;
+            launch(device, kernels.finish_block_backward.as_ref(), team, TEAM, arguments)?;
             // The context itself is not needed any more; its gradient takes its place.
-            self.sum_blocks(columns, shape.context_values(), &state.contexts[index])?;
+            self.sum_blocks(columns, shape.width, shape.context_values(), &state.contexts[index])?;
             let arguments = arguments![
                 &self.packed,
                 index,
@@ -408,7 +411,7 @@ impl Network {
                 &gradients.dqkv,
                 next,
             ];
-            launch(device, kernels.gather_context_backward.as_ref(), grid, shape.threads, arguments)?;
+            launch(device, kernels.gather_context_backward.as_ref(), team, TEAM, arguments)?;
             gradients.tiles.add(device, kernels, 1 + group, into)?;
             std::mem::swap(&mut dx, &mut next);
         }
@@ -424,7 +427,7 @@ impl Network {
             &gradients.dgate_up,
             &gradients.hidden,
         ];
-        launch(device, kernels.encode_backward.as_ref(), grid, shape.threads, arguments)?;
+        launch(device, kernels.encode_backward.as_ref(), team, TEAM, arguments)?;
         gradients.tiles.add(device, kernels, 1 + blocks.len(), into)
     }
 

@@ -69,7 +69,7 @@ impl CudaSampler {
     /// A row holds NaN or +inf, or no finite logit, or the device fails.
     pub fn apply(&mut self, logits: &mut DeviceLogits) -> Result<(), CudaError> {
         let network = &mut self.network;
-        self.columns.group(&network.device, &network.kernels, network.shape.threads, logits, None)?;
+        self.columns.group(&network.device, &network.kernels, network.shape.multiple(), logits, None)?;
         network.forward(&self.columns, false)?;
         self.columns.scatter(&network.device, &network.kernels, network.predicted(), logits)
     }
@@ -121,7 +121,7 @@ impl CudaSampler {
     ) -> Result<(), CudaError> {
         let Self { network, columns, targets, slopes, gradient, .. } = self;
         let device = network.device.clone();
-        columns.group(&device, &network.kernels, network.shape.threads, raw, Some((target, &mut *targets)))?;
+        columns.group(&device, &network.kernels, network.shape.multiple(), raw, Some((target, &mut *targets)))?;
         network.forward(columns, true)?;
         reserve(&device, slopes, columns.len())?;
         let factors = (gamma as f32, scale as f32);

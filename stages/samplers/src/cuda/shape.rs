@@ -50,8 +50,10 @@ pub(super) struct Shape {
     pub context: usize,
     pub head: SwiGlu,
     pub body: Body,
-    /// Columns that a block of threads works on.
+    /// Threads, and columns, of a block of the kernels in which a thread has a column to itself.
     pub threads: usize,
+    /// Columns of a block of the kernels of attention.
+    pub width: usize,
     /// Where each packed parameter comes from in the natural ones; −1 is padding.
     pub packing: Vec<i32>,
     /// Definitions that the kernels are compiled with.
@@ -112,6 +114,22 @@ impl Packing {
         place
     }
 
+    /// A matrix of `inputs` rows whose columns are gate 0, up 0, gate 1, up 1 and so on, each read along its inputs; all gates
+    /// come before all ups.
+    fn alternating(&mut self, from: usize, inputs: usize, hidden: usize) -> usize {
+        let place = self.matrix(from, (inputs, 2 * hidden), (0, 0));
+        let pitch = (2 * hidden).next_multiple_of(4);
+        for input in 0..inputs {
+            for unit in 0..hidden {
+                for part in 0..2 {
+                    let element = from + (part * hidden + unit) * inputs + input;
+                    self.map[place + input * pitch + 2 * unit + part] = element as i32;
+                }
+            }
+        }
+        place
+    }
+
     fn vector(&mut self, from: usize, len: usize) -> usize {
         let place = self.map.len();
         self.map.extend((from..from + len).map(|at| at as i32));
@@ -119,38 +137,63 @@ impl Packing {
     }
 }
 
-/// What [`pack_block`] places.
-const BLOCK_PLACES: [&str; 9] = [
-    "B_QKV",
+/// What [`pack_block`] places: matrices by input and output, `_BACK` those of the backward pass, then biases and norms.
+const BLOCK_PLACES: [&str; 18] = [
+    "B_QUERY",
+    "B_KEY",
+    "B_VALUE",
+    "B_QUERY_BACK",
+    "B_KEY_BACK",
+    "B_VALUE_BACK",
     "B_OUT",
+    "B_OUT_BACK",
     "B_GATE_UP",
+    "B_GATE_BACK",
+    "B_UP_BACK",
     "B_DOWN",
+    "B_DOWN_BACK",
     "B_QKV_BIAS",
     "B_OUT_BIAS",
-    "B_GATE_UP_BIAS",
     "B_DOWN_BIAS",
     "B_NORM1",
+    "B_NORM2",
 ];
 
-/// Places of one block's packed parameters by [`BLOCK_PLACES`], from the block's first one on.
-fn pack_block(packing: &mut Packing, block: &Block, d: usize) -> [usize; 9] {
+/// Places of one block's packed parameters by [`BLOCK_PLACES`], and of its gate and up biases, from the block's first one on.
+fn pack_block(packing: &mut Packing, block: &Block, d: usize) -> ([usize; 18], usize) {
     packing.map.resize(packing.map.len().next_multiple_of(4), -1);
     let start = packing.map.len();
     let f = block.ffn.hidden;
+    let qkv = |part: usize| block.qkv.weight + part * d * d;
+    let (forward, backward) = ((1, d), (d, 1));
+    let mut norm = |of: &Linear| {
+        let place = packing.vector(of.weight, d);
+        packing.vector(of.bias, d);
+        place
+    };
+    let norms = [norm(&block.norm1), norm(&block.norm2)];
+    let gate_up_bias = packing.alternating(block.ffn.gate_up_bias, 1, f);
     let places = [
-        packing.matrix(block.qkv.weight, (3 * d, d), (d, 1)),
-        packing.matrix(block.out.weight, (d, d), (1, d)),
-        packing.matrix(block.ffn.gate_up, (2 * f, d), (d, 1)),
+        packing.matrix(qkv(0), (d, d), forward),
+        packing.matrix(qkv(1), (d, d), forward),
+        packing.matrix(qkv(2), (d, d), forward),
+        packing.matrix(qkv(0), (d, d), backward),
+        packing.matrix(qkv(1), (d, d), backward),
+        packing.matrix(qkv(2), (d, d), backward),
+        packing.matrix(block.out.weight, (d, d), forward),
+        packing.matrix(block.out.weight, (d, d), backward),
+        packing.alternating(block.ffn.gate_up, d, f),
+        packing.matrix(block.ffn.gate_up, (f, d), backward),
+        packing.matrix(block.ffn.gate_up + f * d, (f, d), backward),
         packing.matrix(block.ffn.down, (f, d), (1, f)),
+        packing.matrix(block.ffn.down, (d, f), (f, 1)),
         packing.vector(block.qkv.bias, 3 * d),
         packing.vector(block.out.bias, d),
-        packing.vector(block.ffn.gate_up_bias, 2 * f),
         packing.vector(block.ffn.down_bias, d),
-        packing.vector(block.norm1.weight, d),
+        norms[0],
+        norms[1],
     ];
-    // Each norm's bias follows its weight.
-    packing.vector(block.norm1.bias, d);
-    places.map(|place| place - start)
+    (places.map(|place| place - start), gate_up_bias - start)
 }
 
 impl Shape {
@@ -239,6 +282,7 @@ impl Shape {
             let e = encoder.hidden;
             define("ENCODER_HIDDEN", e);
             define("W_ENCODER_DOWN", packing.matrix(encoder.down, (e, features), (1, e)));
+            define("W_ENCODER_DOWN_BACK", packing.matrix(encoder.down, (features, e), (e, 1)));
             define("W_ENCODER_GATE_UP", packing.vector(encoder.gate_up, 2 * e));
             define("W_ENCODER_GATE_UP_BIAS", packing.vector(encoder.gate_up_bias, 2 * e));
             define("W_ENCODER_DOWN_BIAS", packing.vector(encoder.down_bias, features));
@@ -246,17 +290,15 @@ impl Shape {
             if blocks.is_empty() {
                 // The kernels of blocks still compile.
                 BLOCK_PLACES.iter().for_each(|name| define(name, 0));
-                define("B_NORM2", 0);
+                define("B_GATE_UP_BIAS", 0);
             }
             for (index, block) in blocks.iter().enumerate() {
                 packing.map.resize(packing.map.len().next_multiple_of(4), -1);
                 starts.push(packing.map.len());
-                let places = pack_block(&mut packing, block, features);
-                let norm2 = packing.vector(block.norm2.weight, features) - starts[index];
-                packing.vector(block.norm2.bias, features);
+                let (places, gate_up_bias) = pack_block(&mut packing, block, features);
                 if index == 0 {
                     BLOCK_PLACES.iter().zip(places).for_each(|(name, place)| define(name, place));
-                    define("B_NORM2", norm2);
+                    define("B_GATE_UP_BIAS", gate_up_bias);
                 }
             }
             packing.map.resize(packing.map.len().next_multiple_of(4), -1);
@@ -270,9 +312,16 @@ impl Shape {
         define("HIDDEN", head.hidden);
         define("P_HEAD_GATE_UP", head.gate_up);
         define("P_HEAD_GATE_UP_BIAS", head.gate_up_bias);
-        let threads = threads(features, head.hidden, &body)
-            .ok_or_else(|| CudaError::Unsupported(format!("a {} of {features} features", architecture.name())))?;
+        let too_wide = || CudaError::Unsupported(format!("a {} of {features} features", architecture.name()));
+        let threads = columns_that_fit(3 + 2 * head.hidden).ok_or_else(too_wide)?;
         define("THREADS", threads);
+        let mut width = threads;
+        if let Body::Attention { heads, encoder, blocks, .. } = &body {
+            let room = blocks.first().map_or(0, |block| block.ffn.hidden).max(features);
+            let rows = (4 * features + room + heads).max(2 * features + encoder.hidden.max(features));
+            width = columns_that_fit(rows).ok_or_else(too_wide)?;
+            define("PER_LANE", width / 32);
+        }
         if let Architecture::SimpleDistributionAwareTransform(config) = architecture {
             let codes: Vec<&str> = config
                 .statistics
@@ -281,7 +330,12 @@ impl Shape {
                 .collect();
             let _ = writeln!(prelude, "#define STATISTICS {{{}}}", codes.join(", "));
         }
-        Ok(Self { features, context, head, body, threads, packing: packing.map, prelude })
+        Ok(Self { features, context, head, body, threads, width, packing: packing.map, prelude })
+    }
+
+    /// What divides the columns of a row.
+    pub fn multiple(&self) -> usize {
+        self.threads.max(self.width)
     }
 
     /// Values of a row's attention context.
@@ -298,12 +352,7 @@ impl Shape {
     }
 }
 
-/// The largest block of columns whose matrices fit into shared memory.
-fn threads(features: usize, hidden: usize, body: &Body) -> Option<usize> {
-    let attention = match body {
-        Body::Attention { heads, .. } => 2 * features + heads,
-        _ => 0,
-    };
-    let rows = attention.max(3 + 2 * hidden);
-    [64, 32].into_iter().find(|threads| rows * (threads + 1) * 4 <= SHARED_BYTES)
+/// The most columns of a block whose matrix of `rows` in shared memory fits, each row one longer than that.
+fn columns_that_fit(rows: usize) -> Option<usize> {
+    [64, 32].into_iter().find(|columns| rows * (columns + 1) * 4 <= SHARED_BYTES)
 }

@@ -1,27 +1,89 @@
 // `SamplingNetwork`: linear attention over the columns. A block of the network is finished by one kernel, which also sums the
 // next block's context Σ φ(k)·vᵀ and Σ φ(k), multiplicities as weights; the backward pass recomputes a block from its input.
+//
+// A block of threads works on WIDTH columns whose activations are feature-major matrices in shared memory. A thread has the
+// columns `lane`, `lane + 32`, .. and, of every matrix product, four outputs at a time; different warps have different outputs.
 
 #if NETWORK == 2
 
+/// Threads of a block, its warps, and its columns: PER_LANE for each lane of a warp.
+#define TEAM 256
+#define WARPS (TEAM / 32)
+#define WIDTH (32 * PER_LANE)
+/// Columns of shared-memory matrices, one more so that walking down a column meets all banks.
+#define SPREAD (WIDTH + 1)
 /// Values of a context: per head HEAD_DIM × HEAD_DIM of Σ φ(k)·vᵀ, then Σ φ(k).
 #define CONTEXT (D * HEAD_DIM + D)
 #define ATTENTION_EPS 1e-6f
 #define NORM_EPS 1e-5f
+#define PADDED(n) (((n) + 3) / 4 * 4)
+/// Rows of the matrix that holds hidden values, or anything else with a row a feature.
+#define ROOM (FFN_HIDDEN > D ? FFN_HIDDEN : D)
+#define MATRIX(name, rows) __shared__ float name[(rows) * SPREAD]
+
+/// `finish(output, column, values)` for every fourth output and every column, with the values Σ_i w[i][output + 0..4]·x[i].
+template <int OUTPUTS, typename Finish>
+__device__ inline void multiply(const float *__restrict__ w, int inputs, const float *x, Finish finish) {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    for (int output = 4 * warp; output < OUTPUTS; output += 4 * WARPS) {
+        float sums[PER_LANE][4];
+#pragma unroll
+        for (int c = 0; c < PER_LANE; c++) {
+            sums[c][0] = sums[c][1] = sums[c][2] = sums[c][3] = 0.0f;
+        }
+#pragma unroll 8
+        for (int i = 0; i < inputs; i++) {
+            float4 v = __ldg(reinterpret_cast<const float4 *>(w + i * PADDED(OUTPUTS) + output));
+#pragma unroll
+            for (int c = 0; c < PER_LANE; c++) {
+                float value = x[i * SPREAD + lane + 32 * c];
+                sums[c][0] += v.x * value;
+                sums[c][1] += v.y * value;
+                sums[c][2] += v.z * value;
+                sums[c][3] += v.w * value;
+            }
+        }
+#pragma unroll
+        for (int c = 0; c < PER_LANE; c++) {
+            finish(output, lane + 32 * c, sums[c]);
+        }
+    }
+}
+
+/// `each(feature, column)` for every feature and column, the same thread for the same ones in every call and in [`multiply`].
+template <typename Each> __device__ inline void for_features(Each each) {
+    int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    for (int feature = 4 * warp; feature < D; feature += 4 * WARPS) {
+#pragma unroll
+        for (int r = 0; r < 4; r++) {
+            if (feature + r < D) {
+#pragma unroll
+                for (int c = 0; c < PER_LANE; c++) {
+                    each(feature + r, lane + 32 * c);
+                }
+            }
+        }
+    }
+}
 
 /// Sums over the block's columns of `a·bᵀ` within each head, and of `a·e` with the head's `e` (1 where it is null).
 __device__ inline void sum_pairs(const float *a, const float *b, const float *e, float *__restrict__ out) {
     __syncthreads();
-    for (int at = threadIdx.x; at < CONTEXT; at += THREADS) {
+    for (int at = threadIdx.x; at < CONTEXT; at += TEAM) {
         int i = at < D * HEAD_DIM ? at / HEAD_DIM : at - D * HEAD_DIM, head = i / HEAD_DIM;
         float sum = 0.0f;
-        if (at < D * HEAD_DIM) {
-            int j = head * HEAD_DIM + at % HEAD_DIM;
-            for (int t = 0; t < THREADS; t++) {
-                sum += a[i * PITCH + t] * b[j * PITCH + t];
+        const float *other = at < D * HEAD_DIM ? b + (head * HEAD_DIM + at % HEAD_DIM) * SPREAD
+            : e                                ? e + head * SPREAD
+                                               : nullptr;
+        if (other) {
+#pragma unroll 8
+            for (int t = 0; t < WIDTH; t++) {
+                sum += a[i * SPREAD + t] * other[t];
             }
         } else {
-            for (int t = 0; t < THREADS; t++) {
-                sum += a[i * PITCH + t] * (e ? e[head * PITCH + t] : 1.0f);
+#pragma unroll 8
+            for (int t = 0; t < WIDTH; t++) {
+                sum += a[i * SPREAD + t];
             }
         }
         out[at] = sum;
@@ -29,191 +91,200 @@ __device__ inline void sum_pairs(const float *a, const float *b, const float *e,
     __syncthreads();
 }
 
-/// Weighted φ(k) and v of a column into shared memory, and the block's share of the context.
+/// Weighted φ(k) and v of the block's columns, and its share of the context. `x` is not overwritten.
 __device__ inline void gather_context(
-    const float *block, const float *x, float times, float *keys, float *values, float *__restrict__ partial
+    const float *block, const float *x, const float *__restrict__ count, float *keys, float *values,
+    float *__restrict__ partial
 ) {
-    int thread = threadIdx.x;
-    for (int j = 0; j < D; j++) {
-        float k = block[B_QKV_BIAS + D + j] + dot_row(block + B_QKV + (D + j) * DP, x);
-        float v = block[B_QKV_BIAS + 2 * D + j] + dot_row(block + B_QKV + (2 * D + j) * DP, x);
-        keys[j * PITCH + thread] = times * feature_map(k);
-        values[j * PITCH + thread] = v;
-    }
+    multiply<D>(block + B_KEY, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            float k = sums[r] + block[B_QKV_BIAS + D + output + r];
+            keys[(output + r) * SPREAD + column] = count[column] * feature_map(k);
+        }
+    });
+    multiply<D>(block + B_VALUE, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            values[(output + r) * SPREAD + column] = sums[r] + block[B_QKV_BIAS + 2 * D + output + r];
+        }
+    });
     sum_pairs(keys, values, nullptr, partial + (size_t)blockIdx.x * CONTEXT);
 }
 
-/// φ(q) into `queries` and the attention's result into `attended` (which may be the same), 1/denominator into `inverse`.
+/// The block's share of the features' sum, multiplicities as weights. `x` is not overwritten.
+__device__ inline void gather_mean(const float *x, const float *__restrict__ count, float *__restrict__ partial) {
+    __syncthreads();
+    for (int j = threadIdx.x; j < D; j += TEAM) {
+        float sum = 0.0f;
+        for (int t = 0; t < WIDTH; t++) {
+            sum += count[t] * x[j * SPREAD + t];
+        }
+        partial[(size_t)blockIdx.x * D + j] = sum;
+    }
+}
+
+/// φ(q) of the block's columns, the attention's result, and 1/denominator of each head where it is asked for.
 __device__ inline void attend(
     const float *block, const float *x, const float *__restrict__ context, float *queries, float *attended,
     float *inverse
 ) {
-    int thread = threadIdx.x;
-    for (int j = 0; j < D; j++) {
-        float q = block[B_QKV_BIAS + j] + dot_row(block + B_QKV + j * DP, x);
-        queries[j * PITCH + thread] = feature_map(q);
-    }
-    for (int head = 0; head < HEADS; head++) {
-        float numerator[HEAD_DIM], denominator = ATTENTION_EPS;
-#pragma unroll
-        for (int j = 0; j < HEAD_DIM; j++) {
-            numerator[j] = 0.0f;
+    multiply<D>(block + B_QUERY, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            queries[(output + r) * SPREAD + column] = feature_map(sums[r] + block[B_QKV_BIAS + output + r]);
         }
-        for (int i = head * HEAD_DIM; i < (head + 1) * HEAD_DIM; i++) {
-            float q = queries[i * PITCH + thread];
-            denominator += q * context[D * HEAD_DIM + i];
+    });
+    __syncthreads();
+    for_features([&](int j, int column) {
+        int first = j / HEAD_DIM * HEAD_DIM;
+        float numerator = 0.0f, denominator = ATTENTION_EPS;
 #pragma unroll
-            for (int j = 0; j < HEAD_DIM; j++) {
-                numerator[j] += q * context[i * HEAD_DIM + j];
-            }
+        for (int i = 0; i < HEAD_DIM; i++) {
+            float q = queries[(first + i) * SPREAD + column];
+            numerator += q * context[(first + i) * HEAD_DIM + j - first];
+            denominator += q * context[D * HEAD_DIM + first + i];
         }
-        inverse[head] = 1.0f / denominator;
-#pragma unroll
-        for (int j = 0; j < HEAD_DIM; j++) {
-            attended[(head * HEAD_DIM + j) * PITCH + thread] = numerator[j] * inverse[head];
+        attended[j * SPREAD + column] = numerator / denominator;
+        if (inverse && j == first) {
+            inverse[j / HEAD_DIM * SPREAD + column] = 1.0f / denominator;
         }
+    });
+    __syncthreads();
+}
+
+/// Mean of each of the thread's columns and 1/√(var + eps); every warp computes the same.
+__device__ inline void moments(const float *x, float *mean, float *deviation) {
+    int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int c = 0; c < PER_LANE; c++) {
+        float sum = 0.0f, squares = 0.0f;
+#pragma unroll 8
+        for (int j = 0; j < D; j++) {
+            sum += x[j * SPREAD + lane + 32 * c];
+        }
+        mean[c] = sum / D;
+#pragma unroll 8
+        for (int j = 0; j < D; j++) {
+            float apart = x[j * SPREAD + lane + 32 * c] - mean[c];
+            squares += apart * apart;
+        }
+        deviation[c] = 1.0f / sqrtf(squares / D + NORM_EPS);
     }
 }
 
-/// x + attention, before the first norm.
-__device__ inline void project(const float *block, const float *attended, const float *x, float *y) {
+/// Through the norm and back: `gradient` holds d output·weight and becomes r·(g − mean g − x̂·mean(g·x̂)).
+__device__ inline void norm_backward(const float *normal, const float *deviation, float *gradient) {
+    int lane = threadIdx.x % 32;
+    float plain[PER_LANE], weighted[PER_LANE];
+    __syncthreads();
 #pragma unroll
-    for (int j = 0; j < DP; j++) {
-        y[j] = j < D ? x[j] + block[B_OUT_BIAS + j] : 0.0f;
-    }
-    for (int i = 0; i < D; i++) {
-        axpy_row(attended[i * PITCH + threadIdx.x], block + B_OUT + i * DP, y);
-    }
-}
-
-/// x becomes (x − mean) / √(var + eps); gives 1/√(var + eps).
-__device__ inline float normalise(float *x) {
-    float mean = 0.0f, variance = 0.0f;
-#pragma unroll
-    for (int j = 0; j < D; j++) {
-        mean += x[j];
-    }
-    mean /= D;
-#pragma unroll
-    for (int j = 0; j < D; j++) {
-        x[j] -= mean;
-        variance += x[j] * x[j];
-    }
-    float deviation = 1.0f / sqrtf(variance / D + NORM_EPS);
-#pragma unroll
-    for (int j = 0; j < D; j++) {
-        x[j] *= deviation;
-    }
-    return deviation;
-}
-
-/// `gradient` becomes that of what [`normalise`] took: r·(g − mean g − x̂·mean(g·x̂)) with g = gradient·weight.
-__device__ inline void normalise_backward(const float *normal, float deviation, const float *weight, float *gradient) {
-    float plain = 0.0f, weighted = 0.0f;
-#pragma unroll
-    for (int j = 0; j < D; j++) {
-        gradient[j] *= weight[j];
-        plain += gradient[j];
-        weighted += gradient[j] * normal[j];
-    }
-    plain /= D;
-    weighted /= D;
-#pragma unroll
-    for (int j = 0; j < D; j++) {
-        gradient[j] = deviation * (gradient[j] - plain - normal[j] * weighted);
-    }
-}
-
-__device__ inline void scale_shift(const float *normal, const float *weight, const float *bias, float *y) {
-#pragma unroll
-    for (int j = 0; j < DP; j++) {
-        y[j] = j < D ? normal[j] * weight[j] + bias[j] : 0.0f;
-    }
-}
-
-/// h⁰ of every column and the first block's context. Grid: columns / THREADS.
-extern "C" __global__ void __launch_bounds__(THREADS) encode(
-    const float *__restrict__ packed, const float *__restrict__ ell, const float *__restrict__ count, int columns,
-    float *__restrict__ x, float *__restrict__ partial
-) {
-    __shared__ float keys[D * PITCH], values[D * PITCH];
-    int column = blockIdx.x * THREADS + threadIdx.x;
-    float value = ell[column], y[DP];
-#pragma unroll
-    for (int j = 0; j < DP; j++) {
-        y[j] = j < D ? packed[W_ENCODER_DOWN_BIAS + j] : 0.0f;
-    }
-    for (int unit = 0; unit < ENCODER_HIDDEN; unit++) {
-        const float *weight = packed + W_ENCODER_GATE_UP + unit, *bias = packed + W_ENCODER_GATE_UP_BIAS + unit;
-        float g = weight[0] * value + bias[0];
-        float u = weight[ENCODER_HIDDEN] * value + bias[ENCODER_HIDDEN];
-        axpy_row(g * sigmoid(g) * u, packed + W_ENCODER_DOWN + unit * DP, y);
-    }
-    store_column(x, columns, column, y);
-#if BLOCKS > 0
-    gather_context(packed + W_BLOCKS, y, count[column], keys, values, partial);
-#else
-    for (int j = 0; j < D; j++) {
-        keys[j * PITCH + threadIdx.x] = count[column] * y[j];
+    for (int c = 0; c < PER_LANE; c++) {
+        plain[c] = weighted[c] = 0.0f;
+#pragma unroll 8
+        for (int j = 0; j < D; j++) {
+            float g = gradient[j * SPREAD + lane + 32 * c];
+            plain[c] += g;
+            weighted[c] += g * normal[j * SPREAD + lane + 32 * c];
+        }
+        plain[c] /= D;
+        weighted[c] /= D;
     }
     __syncthreads();
-    for (int j = threadIdx.x; j < D; j += THREADS) {
-        float sum = 0.0f;
-        for (int t = 0; t < THREADS; t++) {
-            sum += keys[j * PITCH + t];
-        }
-        partial[(size_t)blockIdx.x * D + j] = sum;
+    for_features([&](int j, int column) {
+        int c = column / 32;
+        float *g = gradient + j * SPREAD + column;
+        *g = deviation[c] * (*g - plain[c] - normal[j * SPREAD + column] * weighted[c]);
+    });
+    __syncthreads();
+}
+
+/// h⁰ of every column and the first block's context. Grid: columns / WIDTH.
+extern "C" __global__ void __launch_bounds__(TEAM) encode(
+    const float *__restrict__ packed, const float *__restrict__ ell, const float *__restrict__ count, int columns,
+    float *__restrict__ out, float *__restrict__ partial
+) {
+    MATRIX(x, D);
+    MATRIX(keys, D);
+    MATRIX(room, ENCODER_HIDDEN > D ? ENCODER_HIDDEN : D);
+    int start = blockIdx.x * WIDTH;
+    for (int at = threadIdx.x; at < ENCODER_HIDDEN * WIDTH; at += TEAM) {
+        int unit = at / WIDTH, column = at % WIDTH;
+        const float *weight = packed + W_ENCODER_GATE_UP + unit, *bias = packed + W_ENCODER_GATE_UP_BIAS + unit;
+        float value = ell[start + column], g = weight[0] * value + bias[0];
+        room[unit * SPREAD + column] = g * sigmoid(g) * (weight[ENCODER_HIDDEN] * value + bias[ENCODER_HIDDEN]);
     }
+    __syncthreads();
+    multiply<D>(packed + W_ENCODER_DOWN, ENCODER_HIDDEN, room, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            float y = sums[r] + packed[W_ENCODER_DOWN_BIAS + output + r];
+            x[(output + r) * SPREAD + column] = y;
+            out[(size_t)(output + r) * columns + start + column] = y;
+        }
+    });
+    __syncthreads();
+#if BLOCKS > 0
+    gather_context(packed + W_BLOCKS, x, count + start, keys, room, partial);
+#else
+    gather_mean(x, count + start, partial);
 #endif
 }
 
-/// One block from its input `x` and context, and each block's share of the next one's context or, after the last, of the
-/// features' sum. Grid: columns / THREADS.
-extern "C" __global__ void __launch_bounds__(THREADS) finish_block(
-    const float *__restrict__ packed, int index, const float *__restrict__ x, const float *__restrict__ contexts,
+/// One block from its input `input` and context, and each block of threads' share of the next one's context or, after the last,
+/// of the features' sum. Grid: columns / WIDTH.
+extern "C" __global__ void __launch_bounds__(TEAM, 4) finish_block(
+    const float *__restrict__ packed, int index, const float *__restrict__ input, const float *__restrict__ contexts,
     const float *__restrict__ count, int columns, int stride, float *__restrict__ out, float *__restrict__ partial
 ) {
-    __shared__ float keys[D * PITCH], values[D * PITCH];
-    int thread = threadIdx.x, column = blockIdx.x * THREADS + thread, row = column / stride;
+    MATRIX(x, D);
+    MATRIX(y, D);
+    MATRIX(keys, D);
+    MATRIX(room, ROOM);
+    int start = blockIdx.x * WIDTH, row = start / stride;
     const float *block = packed + W_BLOCKS + index * BLOCK_SIZE;
-    float y[DP];
-    {
-        float input[DP], inverse[HEADS];
-        load_column(x, columns, column, input);
-        attend(block, input, contexts + row * CONTEXT, keys, keys, inverse);
-        project(block, keys, input, y);
-    }
-    float middle[DP];
-    normalise(y);
-    scale_shift(y, block + B_NORM1, block + B_NORM1 + D, middle);
-#pragma unroll
-    for (int j = 0; j < DP; j++) {
-        y[j] = j < D ? middle[j] + block[B_DOWN_BIAS + j] : 0.0f;
-    }
-    for (int unit = 0; unit < FFN_HIDDEN; unit++) {
-        float g = block[B_GATE_UP_BIAS + unit] + dot_row(block + B_GATE_UP + unit * DP, middle);
-        float u = block[B_GATE_UP_BIAS + FFN_HIDDEN + unit]
-            + dot_row(block + B_GATE_UP + (FFN_HIDDEN + unit) * DP, middle);
-        axpy_row(g * sigmoid(g) * u, block + B_DOWN + unit * DP, y);
-    }
-    normalise(y);
-    scale_shift(y, block + B_NORM2, block + B_NORM2 + D, middle);
-    store_column(out, columns, column, middle);
+    float mean[PER_LANE], deviation[PER_LANE];
+    for_features([&](int j, int column) {
+        x[j * SPREAD + column] = input[(size_t)j * columns + start + column];
+    });
+    __syncthreads();
+    attend(block, x, contexts + row * CONTEXT, y, keys, nullptr);
+    multiply<D>(block + B_OUT, D, keys, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            int at = (output + r) * SPREAD + column;
+            y[at] = x[at] + (sums[r] + block[B_OUT_BIAS + output + r]);
+        }
+    });
+    __syncthreads();
+    moments(y, mean, deviation);
+    for_features([&](int j, int column) {
+        float normal = (y[j * SPREAD + column] - mean[column / 32]) * deviation[column / 32];
+        x[j * SPREAD + column] = normal * block[B_NORM1 + j] + block[B_NORM1 + D + j];
+    });
+    __syncthreads();
+    // Gates and ups take turns.
+    multiply<2 * FFN_HIDDEN>(block + B_GATE_UP, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < 2 * FFN_HIDDEN; r += 2) {
+            float g = sums[r] + block[B_GATE_UP_BIAS + output + r], u = sums[r + 1] + block[B_GATE_UP_BIAS + output + r + 1];
+            room[(output + r) / 2 * SPREAD + column] = g * sigmoid(g) * u;
+        }
+    });
+    __syncthreads();
+    multiply<D>(block + B_DOWN, FFN_HIDDEN, room, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            int at = (output + r) * SPREAD + column;
+            y[at] = x[at] + (sums[r] + block[B_DOWN_BIAS + output + r]);
+        }
+    });
+    __syncthreads();
+    moments(y, mean, deviation);
+    for_features([&](int j, int column) {
+        float normal = (y[j * SPREAD + column] - mean[column / 32]) * deviation[column / 32];
+        float value = normal * block[B_NORM2 + j] + block[B_NORM2 + D + j];
+        x[j * SPREAD + column] = value;
+        out[(size_t)j * columns + start + column] = value;
+    });
     __syncthreads();
     if (index + 1 < BLOCKS) {
-        gather_context(block + BLOCK_SIZE, middle, count[column], keys, values, partial);
-        return;
-    }
-    for (int j = 0; j < D; j++) {
-        keys[j * PITCH + thread] = count[column] * middle[j];
-    }
-    __syncthreads();
-    for (int j = thread; j < D; j += THREADS) {
-        float sum = 0.0f;
-        for (int t = 0; t < THREADS; t++) {
-            sum += keys[j * PITCH + t];
-        }
-        partial[(size_t)blockIdx.x * D + j] = sum;
+        gather_context(block + BLOCK_SIZE, x, count + start, keys, room, partial);
+    } else {
+        gather_mean(x, count + start, partial);
     }
 }
 
@@ -354,163 +425,236 @@ extern "C" __global__ void row_mean_head_backward(
 }
 
 /// Recomputes a block from its input and takes d output back to φ(q) and to the residual input; what the parameter gradients
-/// need goes to feature-major matrices, each block's share of d context to `partial`. `mean_share` (null but for the last
-/// block) is added to d output first. Grid: columns / THREADS.
-extern "C" __global__ void __launch_bounds__(THREADS) finish_block_backward(
-    const float *__restrict__ packed, int index, const float *__restrict__ x, const float *__restrict__ contexts,
+/// need goes to feature-major matrices, each block of threads' share of d context to `partial`. `mean_share` (null but for the
+/// last block) is added to d output first. Grid: columns / WIDTH.
+extern "C" __global__ void __launch_bounds__(TEAM) finish_block_backward(
+    const float *__restrict__ packed, int index, const float *__restrict__ input, const float *__restrict__ contexts,
     const float *__restrict__ count, const float *__restrict__ mean_share, int columns, int stride,
     float *__restrict__ gradient, float *__restrict__ normal2, float *__restrict__ ddown, float *__restrict__ hidden,
-    float *__restrict__ dgate_up, float *__restrict__ middle_out, float *__restrict__ dmiddle_out,
+    float *__restrict__ dgate_up, float *__restrict__ middle, float *__restrict__ dmiddle,
     float *__restrict__ normal1, float *__restrict__ dattention, float *__restrict__ attended_out,
     float *__restrict__ dqkv, float *__restrict__ partial
 ) {
-    __shared__ float queries[D * PITCH], attended[D * PITCH], slopes[HEADS * PITCH];
-    int thread = threadIdx.x, column = blockIdx.x * THREADS + thread, row = column / stride;
+    MATRIX(x, D);
+    MATRIX(y, D);
+    MATRIX(queries, D);
+    MATRIX(attended, D);
+    MATRIX(room, ROOM);
+    MATRIX(inverse, HEADS);
+    int start = blockIdx.x * WIDTH, row = start / stride;
     const float *block = packed + W_BLOCKS + index * BLOCK_SIZE;
     const float *context = contexts + row * CONTEXT;
-    float inverse[HEADS], a[DP], b[DP], middle[DP];
-    load_column(x, columns, column, b);
-    attend(block, b, context, queries, attended, inverse);
-    project(block, attended, b, a);
-    for (int j = 0; j < D; j++) {
-        attended_out[(size_t)j * columns + column] = attended[j * PITCH + thread];
-    }
-    float deviation1 = normalise(a);
-    store_column(normal1, columns, column, a);
-    scale_shift(a, block + B_NORM1, block + B_NORM1 + D, middle);
-    store_column(middle_out, columns, column, middle);
-#pragma unroll
-    for (int j = 0; j < DP; j++) {
-        b[j] = j < D ? middle[j] + block[B_DOWN_BIAS + j] : 0.0f;
-    }
-    for (int unit = 0; unit < FFN_HIDDEN; unit++) {
-        float g = block[B_GATE_UP_BIAS + unit] + dot_row(block + B_GATE_UP + unit * DP, middle);
-        float u = block[B_GATE_UP_BIAS + FFN_HIDDEN + unit]
-            + dot_row(block + B_GATE_UP + (FFN_HIDDEN + unit) * DP, middle);
-        float h = g * sigmoid(g) * u;
-        dgate_up[(size_t)unit * columns + column] = g;
-        dgate_up[(size_t)(FFN_HIDDEN + unit) * columns + column] = u;
-        hidden[(size_t)unit * columns + column] = h;
-        axpy_row(h, block + B_DOWN + unit * DP, b);
-    }
-    float deviation2 = normalise(b);
-    store_column(normal2, columns, column, b);
-    // `a` becomes d(input of the second norm).
-    load_column(gradient, columns, column, a);
-    if (mean_share) {
-        float times = count[column];
-#pragma unroll
-        for (int j = 0; j < D; j++) {
-            a[j] += times * mean_share[row * D + j];
+    float mean[PER_LANE], deviation1[PER_LANE], deviation2[PER_LANE];
+    auto global = [&](int j, int column) { return (size_t)j * columns + start + column; };
+    for_features([&](int j, int column) { x[j * SPREAD + column] = input[global(j, column)]; });
+    __syncthreads();
+    attend(block, x, context, queries, attended, inverse);
+    for_features([&](int j, int column) { attended_out[global(j, column)] = attended[j * SPREAD + column]; });
+    multiply<D>(block + B_OUT, D, attended, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            int at = (output + r) * SPREAD + column;
+            y[at] = x[at] + (sums[r] + block[B_OUT_BIAS + output + r]);
         }
-        store_column(gradient, columns, column, a);
+    });
+    __syncthreads();
+    moments(y, mean, deviation1);
+    for_features([&](int j, int column) {
+        float normal = (y[j * SPREAD + column] - mean[column / 32]) * deviation1[column / 32];
+        float value = normal * block[B_NORM1 + j] + block[B_NORM1 + D + j];
+        normal1[global(j, column)] = normal;
+        middle[global(j, column)] = value;
+        x[j * SPREAD + column] = value;
+    });
+    __syncthreads();
+    multiply<2 * FFN_HIDDEN>(block + B_GATE_UP, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < 2 * FFN_HIDDEN; r += 2) {
+            int unit = (output + r) / 2;
+            float g = sums[r] + block[B_GATE_UP_BIAS + output + r], u = sums[r + 1] + block[B_GATE_UP_BIAS + output + r + 1];
+            float h = g * sigmoid(g) * u;
+            dgate_up[global(unit, column)] = g;
+            dgate_up[global(FFN_HIDDEN + unit, column)] = u;
+            hidden[global(unit, column)] = h;
+            room[unit * SPREAD + column] = h;
+        }
+    });
+    __syncthreads();
+    multiply<D>(block + B_DOWN, FFN_HIDDEN, room, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            int at = (output + r) * SPREAD + column;
+            y[at] = x[at] + (sums[r] + block[B_DOWN_BIAS + output + r]);
+        }
+    });
+    __syncthreads();
+    moments(y, mean, deviation2);
+    __syncthreads();
+    for_features([&](int j, int column) {
+        float normal = (y[j * SPREAD + column] - mean[column / 32]) * deviation2[column / 32];
+        y[j * SPREAD + column] = normal;
+        normal2[global(j, column)] = normal;
+        float slope = gradient[global(j, column)];
+        if (mean_share) {
+            slope += count[start + column] * mean_share[row * D + j];
+            gradient[global(j, column)] = slope;
+        }
+        x[j * SPREAD + column] = slope * block[B_NORM2 + j];
+    });
+    // `x` becomes d(input of the second norm), which the feed-forward's output and the residual share.
+    norm_backward(y, deviation2, x);
+    for_features([&](int j, int column) { ddown[global(j, column)] = x[j * SPREAD + column]; });
+    multiply<FFN_HIDDEN>(block + B_DOWN_BACK, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < FFN_HIDDEN; r++) {
+            size_t gate_at = global(output + r, column), up_at = global(FFN_HIDDEN + output + r, column);
+            float dg, du;
+            swiglu_backward(dgate_up[gate_at], dgate_up[up_at], sums[r], dg, du);
+            dgate_up[gate_at] = dg;
+            dgate_up[up_at] = du;
+            room[(output + r) * SPREAD + column] = dg;
+        }
+    });
+    __syncthreads();
+    multiply<D>(block + B_GATE_BACK, FFN_HIDDEN, room, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            int at = (output + r) * SPREAD + column;
+            y[at] = x[at] + sums[r];
+        }
+    });
+    __syncthreads();
+    for (int at = threadIdx.x; at < FFN_HIDDEN * WIDTH; at += TEAM) {
+        room[at / WIDTH * SPREAD + at % WIDTH] = dgate_up[global(FFN_HIDDEN + at / WIDTH, at % WIDTH)];
     }
-    normalise_backward(b, deviation2, block + B_NORM2, a);
-    store_column(ddown, columns, column, a);
-    // `b` becomes d middle.
-#pragma unroll
-    for (int j = 0; j < DP; j++) {
-        b[j] = a[j];
-    }
-    for (int unit = 0; unit < FFN_HIDDEN; unit++) {
-        size_t gate_at = (size_t)unit * columns + column, up_at = (size_t)(FFN_HIDDEN + unit) * columns + column;
-        float dg, du;
-        swiglu_backward(dgate_up[gate_at], dgate_up[up_at], dot_row(block + B_DOWN + unit * DP, a), dg, du);
-        dgate_up[gate_at] = dg;
-        dgate_up[up_at] = du;
-        axpy_row(dg, block + B_GATE_UP + unit * DP, b);
-        axpy_row(du, block + B_GATE_UP + (FFN_HIDDEN + unit) * DP, b);
-    }
-    store_column(dmiddle_out, columns, column, b);
-    load_column(normal1, columns, column, a);
-    normalise_backward(a, deviation1, block + B_NORM1, b);
-    store_column(dattention, columns, column, b);
-    // Through o_proj and the division to numerators (which take the place of `attended`) and denominators.
-    for (int head = 0; head < HEADS; head++) {
+    __syncthreads();
+    multiply<D>(block + B_UP_BACK, FFN_HIDDEN, room, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            int at = (output + r) * SPREAD + column;
+            float slope = y[at] + sums[r];
+            dmiddle[global(output + r, column)] = slope;
+            x[at] = slope * block[B_NORM1 + output + r];
+        }
+    });
+    for_features([&](int j, int column) { y[j * SPREAD + column] = normal1[global(j, column)]; });
+    norm_backward(y, deviation1, x);
+    for_features([&](int j, int column) { dattention[global(j, column)] = x[j * SPREAD + column]; });
+    // Through o_proj and the division: `y` becomes d numerators, `room` d denominator of each head.
+    multiply<D>(block + B_OUT_BACK, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            int j = output + r;
+            y[j * SPREAD + column] = sums[r] * inverse[j / HEAD_DIM * SPREAD + column];
+        }
+    });
+    __syncthreads();
+    for (int at = threadIdx.x; at < HEADS * WIDTH; at += TEAM) {
+        int head = at / WIDTH, column = at % WIDTH;
         float slope = 0.0f;
         for (int j = head * HEAD_DIM; j < (head + 1) * HEAD_DIM; j++) {
-            float dnumerator = dot_row(block + B_OUT + j * DP, b) * inverse[head];
-            slope -= dnumerator * attended[j * PITCH + thread];
-            attended[j * PITCH + thread] = dnumerator;
+            slope -= y[j * SPREAD + column] * attended[j * SPREAD + column];
         }
-        slopes[head * PITCH + thread] = slope;
-        for (int i = head * HEAD_DIM; i < (head + 1) * HEAD_DIM; i++) {
-            float dq = context[D * HEAD_DIM + i] * slope;
-            for (int j = 0; j < HEAD_DIM; j++) {
-                dq += context[i * HEAD_DIM + j] * attended[(head * HEAD_DIM + j) * PITCH + thread];
-            }
-            dqkv[(size_t)i * columns + column] = dq * fminf(queries[i * PITCH + thread], 1.0f);
-        }
+        room[head * SPREAD + column] = slope;
     }
-    sum_pairs(queries, attended, slopes, partial + (size_t)blockIdx.x * CONTEXT);
+    __syncthreads();
+    for_features([&](int i, int column) {
+        int first = i / HEAD_DIM * HEAD_DIM;
+        float dq = context[D * HEAD_DIM + i] * room[i / HEAD_DIM * SPREAD + column];
+#pragma unroll
+        for (int j = 0; j < HEAD_DIM; j++) {
+            dq += context[i * HEAD_DIM + j] * y[(first + j) * SPREAD + column];
+        }
+        dqkv[global(i, column)] = dq * fminf(queries[i * SPREAD + column], 1.0f);
+    });
+    sum_pairs(queries, y, room, partial + (size_t)blockIdx.x * CONTEXT);
 }
 
-/// From d context to d keys and d values, and on to the block's input. Grid: columns / THREADS.
-extern "C" __global__ void __launch_bounds__(THREADS) gather_context_backward(
-    const float *__restrict__ packed, int index, const float *__restrict__ x, const float *__restrict__ dcontexts,
+/// From d context to d keys and d values, and on to the block's input. Grid: columns / WIDTH.
+extern "C" __global__ void __launch_bounds__(TEAM) gather_context_backward(
+    const float *__restrict__ packed, int index, const float *__restrict__ input, const float *__restrict__ dcontexts,
     const float *__restrict__ count, const float *__restrict__ dattention, int columns, int stride,
     float *__restrict__ dqkv, float *__restrict__ dx
 ) {
-    __shared__ float keys[D * PITCH], values[D * PITCH];
-    int thread = threadIdx.x, column = blockIdx.x * THREADS + thread, row = column / stride;
+    MATRIX(x, D);
+    MATRIX(keys, D);
+    MATRIX(values, D);
+    MATRIX(sum, D);
+    int start = blockIdx.x * WIDTH, row = start / stride;
     const float *block = packed + W_BLOCKS + index * BLOCK_SIZE;
     const float *dcontext = dcontexts + row * CONTEXT;
-    float times = count[column], a[DP];
-    load_column(x, columns, column, a);
-    for (int j = 0; j < D; j++) {
-        float k = block[B_QKV_BIAS + D + j] + dot_row(block + B_QKV + (D + j) * DP, a);
-        keys[j * PITCH + thread] = feature_map(k);
-        values[j * PITCH + thread] = block[B_QKV_BIAS + 2 * D + j] + dot_row(block + B_QKV + (2 * D + j) * DP, a);
-    }
-    load_column(dattention, columns, column, a);
-    for (int j = 0; j < D; j++) {
-        axpy_row(dqkv[(size_t)j * columns + column], block + B_QKV + j * DP, a);
-    }
-    for (int i = 0; i < D; i++) {
-        int head = i / HEAD_DIM;
-        float key = keys[i * PITCH + thread], dk = dcontext[D * HEAD_DIM + i], dv = 0.0f;
-        for (int j = 0; j < HEAD_DIM; j++) {
-            int other = head * HEAD_DIM + j;
-            dk += dcontext[i * HEAD_DIM + j] * values[other * PITCH + thread];
-            dv += dcontext[other * HEAD_DIM + i % HEAD_DIM] * keys[other * PITCH + thread];
+    auto global = [&](int j, int column) { return (size_t)j * columns + start + column; };
+    for_features([&](int j, int column) { x[j * SPREAD + column] = input[global(j, column)]; });
+    __syncthreads();
+    multiply<D>(block + B_KEY, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            keys[(output + r) * SPREAD + column] = feature_map(sums[r] + block[B_QKV_BIAS + D + output + r]);
         }
-        dk *= times * fminf(key, 1.0f);
+    });
+    multiply<D>(block + B_VALUE, D, x, [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            values[(output + r) * SPREAD + column] = sums[r] + block[B_QKV_BIAS + 2 * D + output + r];
+        }
+    });
+    __syncthreads();
+    // d keys to memory and, as input of the next product, to `x`; d values to memory.
+    for_features([&](int i, int column) {
+        int first = i / HEAD_DIM * HEAD_DIM;
+        float times = count[start + column], dk = dcontext[D * HEAD_DIM + i], dv = 0.0f;
+#pragma unroll
+        for (int j = 0; j < HEAD_DIM; j++) {
+            dk += dcontext[i * HEAD_DIM + j] * values[(first + j) * SPREAD + column];
+            dv += dcontext[(first + j) * HEAD_DIM + i - first] * keys[(first + j) * SPREAD + column];
+        }
+        dk *= times * fminf(keys[i * SPREAD + column], 1.0f);
         dv *= times;
-        dqkv[(size_t)(D + i) * columns + column] = dk;
-        dqkv[(size_t)(2 * D + i) * columns + column] = dv;
-        axpy_row(dk, block + B_QKV + (D + i) * DP, a);
-        axpy_row(dv, block + B_QKV + (2 * D + i) * DP, a);
-    }
-    store_column(dx, columns, column, a);
+        dqkv[global(D + i, column)] = dk;
+        dqkv[global(2 * D + i, column)] = dv;
+        x[i * SPREAD + column] = dk;
+        sum[i * SPREAD + column] = dattention[global(i, column)];
+    });
+    __syncthreads();
+    auto add = [&](int output, int column, const float *sums) {
+        for (int r = 0; r < 4 && output + r < D; r++) {
+            sum[(output + r) * SPREAD + column] += sums[r];
+        }
+    };
+    for_features([&](int j, int column) {
+        keys[j * SPREAD + column] = dqkv[global(j, column)];
+        values[j * SPREAD + column] = dqkv[global(2 * D + j, column)];
+    });
+    __syncthreads();
+    multiply<D>(block + B_QUERY_BACK, D, keys, add);
+    multiply<D>(block + B_KEY_BACK, D, x, add);
+    multiply<D>(block + B_VALUE_BACK, D, values, add);
+    for_features([&](int j, int column) { dx[global(j, column)] = sum[j * SPREAD + column]; });
 }
 
 /// d gate and d up `[2·ENCODER_HIDDEN]` and the hidden values of the encoder. `mean_share` as above, for networks without
-/// blocks. Grid: columns / THREADS.
-extern "C" __global__ void __launch_bounds__(THREADS) encode_backward(
+/// blocks. Grid: columns / WIDTH.
+extern "C" __global__ void __launch_bounds__(TEAM) encode_backward(
     const float *__restrict__ packed, const float *__restrict__ ell, const float *__restrict__ count,
     const float *__restrict__ mean_share, int columns, int stride, float *__restrict__ gradient,
     float *__restrict__ dgate_up, float *__restrict__ hidden
 ) {
-    int column = blockIdx.x * THREADS + threadIdx.x, row = column / stride;
-    float value = ell[column], dx[DP];
-    load_column(gradient, columns, column, dx);
-    if (mean_share) {
-        float times = count[column];
-#pragma unroll
-        for (int j = 0; j < D; j++) {
-            dx[j] += times * mean_share[row * D + j];
+    MATRIX(x, D);
+    int start = blockIdx.x * WIDTH, row = start / stride;
+    auto global = [&](int j, int column) { return (size_t)j * columns + start + column; };
+    for_features([&](int j, int column) {
+        float slope = gradient[global(j, column)];
+        if (mean_share) {
+            slope += count[start + column] * mean_share[row * D + j];
+            gradient[global(j, column)] = slope;
         }
-        store_column(gradient, columns, column, dx);
-    }
-    for (int unit = 0; unit < ENCODER_HIDDEN; unit++) {
-        const float *weight = packed + W_ENCODER_GATE_UP + unit, *bias = packed + W_ENCODER_GATE_UP_BIAS + unit;
-        float g = weight[0] * value + bias[0];
-        float u = weight[ENCODER_HIDDEN] * value + bias[ENCODER_HIDDEN], dg, du;
-        hidden[(size_t)unit * columns + column] = g * sigmoid(g) * u;
-        swiglu_backward(g, u, dot_row(packed + W_ENCODER_DOWN + unit * DP, dx), dg, du);
-        dgate_up[(size_t)unit * columns + column] = dg;
-        dgate_up[(size_t)(ENCODER_HIDDEN + unit) * columns + column] = du;
-    }
+        x[j * SPREAD + column] = slope;
+    });
+    __syncthreads();
+    multiply<ENCODER_HIDDEN>(packed + W_ENCODER_DOWN_BACK, D, x, [&](int output, int column, const float *sums) {
+        float value = ell[start + column];
+        for (int r = 0; r < 4 && output + r < ENCODER_HIDDEN; r++) {
+            int unit = output + r;
+            const float *weight = packed + W_ENCODER_GATE_UP + unit, *bias = packed + W_ENCODER_GATE_UP_BIAS + unit;
+            float g = weight[0] * value + bias[0];
+            float u = weight[ENCODER_HIDDEN] * value + bias[ENCODER_HIDDEN], dg, du;
+            hidden[global(unit, column)] = g * sigmoid(g) * u;
+            swiglu_backward(g, u, sums[r], dg, du);
+            dgate_up[global(unit, column)] = dg;
+            dgate_up[global(ENCODER_HIDDEN + unit, column)] = du;
+        }
+    });
 }
 
 #endif

@@ -11,8 +11,19 @@ struct RowInfo {
     int bad_raw, bad_target, bad_kept;
     /// Whether a raw logit, and a target logit, is finite.
     int any_raw, any_target;
-    int unused;
+    /// Largest finite raw logit, as [`ordered`] gives it.
+    unsigned max;
 };
+
+/// A number that compares as the float does.
+__device__ inline unsigned ordered(float value) {
+    unsigned bits = __float_as_uint(value);
+    return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+__device__ inline float unordered(unsigned key) {
+    return __uint_as_float(key & 0x80000000u ? key ^ 0x80000000u : ~key);
+}
 
 /// A token that does not exist.
 #define NONE 0x7fffffff
@@ -26,13 +37,14 @@ extern "C" __global__ void begin_rows(int *bins, RowInfo *info) {
     }
 }
 
-/// Counts upper halves and looks for what does not belong. Grid: (⌈vocabulary / 256⌉, rows).
-extern "C" __global__ void count_bins(const float *__restrict__ logits, int vocabulary, int *bins, RowInfo *info) {
+/// Counts upper halves, finds the largest logit and looks for what does not belong. Grid: (⌈vocabulary / 256⌉, rows).
+extern "C" __global__ void __launch_bounds__(256) count_bins(
+    const float *__restrict__ logits, int vocabulary, int *bins, RowInfo *info
+) {
+    __shared__ unsigned maxima[8];
     int token = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y;
-    if (token >= vocabulary) {
-        return;
-    }
-    float value = logits[(size_t)row * vocabulary + token];
+    float value = token < vocabulary ? logits[(size_t)row * vocabulary + token] : -INFINITY;
+    unsigned max = 0;
     if (isnan(value) || value == INFINITY) {
         atomicMin(&info[row].bad_raw, token);
     } else if (value != -INFINITY) {
@@ -41,64 +53,85 @@ extern "C" __global__ void count_bins(const float *__restrict__ logits, int voca
             info[row].dense = 1;
         }
         info[row].any_raw = 1;
+        max = ordered(value);
         atomicAdd(&bins[(size_t)row * BINS + (bits >> 16)], 1);
+    }
+    for (int distance = 16; distance > 0; distance /= 2) {
+        unsigned other = __shfl_xor_sync(0xffffffffu, max, distance);
+        max = other > max ? other : max;
+    }
+    if (threadIdx.x % 32 == 0) {
+        maxima[threadIdx.x / 32] = max;
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) {
+        for (int warp = 1; warp < 8; warp++) {
+            max = maxima[warp] > max ? maxima[warp] : max;
+        }
+        atomicMax(&info[row].max, max);
     }
 }
 
-/// Numbers the bins in use and gives each row's log-sum-exp and number of candidates. Grid: rows.
+/// Numbers the bins in use and gives each row's log-sum-exp and number of candidates. Grid: rows, WIDE threads.
 extern "C" __global__ void __launch_bounds__(WIDE) number_columns(
     const float *__restrict__ logits, int vocabulary, const int *__restrict__ bins, int *__restrict__ numbers,
     RowInfo *info, double *normaliser, float *total
 ) {
-    __shared__ float maxima[WIDE];
     __shared__ double sums[WIDE];
-    __shared__ int before[WIDE];
-    int row = blockIdx.x, thread = threadIdx.x, threads = blockDim.x;
+    __shared__ int used_by[WIDE / 32];
+    const unsigned all = 0xffffffffu;
+    const int turns = BINS / WIDE;
+    int row = blockIdx.x, thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
     bins += (size_t)row * BINS;
     numbers += (size_t)row * BINS;
     logits += (size_t)row * vocabulary;
-    float max = -INFINITY;
-    for (int token = thread; token < vocabulary; token += threads) {
-        max = fmaxf(max, logits[token]);
-    }
-    max = block_max(max, maxima);
+    float max = unordered(info[row].max);
     double sum = 0.0;
     int count = 0;
     if (info[row].dense) {
-        for (int token = thread; token < vocabulary; token += threads) {
+#pragma unroll 8
+        for (int token = thread; token < vocabulary; token += WIDE) {
             float value = logits[token];
-            if (value != -INFINITY) {
-                sum += expf(value - max);
-                count++;
-            }
+            sum += expf(value - max);
+            count += value != -INFINITY;
         }
         if (thread == 0) {
             info[row].columns = vocabulary;
         }
     } else {
-        int share = BINS / threads, used = 0;
-        for (int bin = thread * share; bin < (thread + 1) * share; bin++) {
-            used += bins[bin] > 0;
-        }
-        before[thread] = used;
-        __syncthreads();
-        for (int distance = 1; distance < threads; distance *= 2) {
-            int other = thread >= distance ? before[thread - distance] : 0;
-            __syncthreads();
-            before[thread] += other;
-            __syncthreads();
-        }
-        int number = before[thread] - used;
-        for (int bin = thread * share; bin < (thread + 1) * share; bin++) {
-            int times = bins[bin];
+        // Each warp has `turns` times 32 neighbouring bins; lane i keeps which were in use in turns i and i + 32.
+        unsigned low = 0, high = 0;
+        int used = 0, first = warp * turns * 32 + lane;
+#pragma unroll 8
+        for (int turn = 0; turn < turns; turn++) {
+            int bin = first + turn * 32, times = bins[bin];
+            unsigned mask = __ballot_sync(all, times > 0);
+            used += __popc(mask);
+            if (lane == turn % 32) {
+                (turn < 32 ? low : high) = mask;
+            }
             if (times > 0) {
-                numbers[bin] = number++;
                 sum += times * (double)expf(__uint_as_float((unsigned)bin << 16) - max);
                 count += times;
             }
         }
-        if (thread == threads - 1) {
-            info[row].columns = number;
+        if (lane == 0) {
+            used_by[warp] = used;
+        }
+        __syncthreads();
+        int number = 0;
+        for (int other = 0; other < warp; other++) {
+            number += used_by[other];
+        }
+        if (thread == WIDE - 1) {
+            info[row].columns = number + used;
+        }
+        for (int turn = 0; turn < turns; turn++) {
+            unsigned mask = __shfl_sync(all, turn < 32 ? low : high, turn % 32);
+            if (mask >> lane & 1) {
+                numbers[first + turn * 32] = number + __popc(mask & ((1u << lane) - 1));
+            }
+            number += __popc(mask);
         }
     }
     sum = block_sum(sum, sums);
@@ -153,18 +186,19 @@ extern "C" __global__ void scatter_columns(
     }
 }
 
-/// Largest kept target logit, ln Σ e^(y − max) and Σ t ln t of a row. Grid: rows.
+/// Largest kept target logit, ln Σ e^(y − max) and Σ t ln t of a row. Grid: rows, WIDE threads.
 extern "C" __global__ void __launch_bounds__(WIDE) target_sums(
     const float *__restrict__ raw, const float *__restrict__ target, int vocabulary, RowInfo *info,
     float *__restrict__ target_max, double *__restrict__ target_log_sum, double *__restrict__ negentropy
 ) {
     __shared__ float maxima[WIDE];
     __shared__ double sums[WIDE];
-    int row = blockIdx.x, thread = threadIdx.x, threads = blockDim.x;
+    int row = blockIdx.x, thread = threadIdx.x;
     raw += (size_t)row * vocabulary;
     target += (size_t)row * vocabulary;
     float max = -INFINITY;
-    for (int token = thread; token < vocabulary; token += threads) {
+#pragma unroll 4
+    for (int token = thread; token < vocabulary; token += WIDE) {
         float value = target[token];
         if (isnan(value) || value == INFINITY) {
             atomicMin(&info[row].bad_target, token);
@@ -178,7 +212,8 @@ extern "C" __global__ void __launch_bounds__(WIDE) target_sums(
     }
     max = block_max(max, maxima);
     double sum = 0.0, weighted = 0.0;
-    for (int token = thread; token < vocabulary; token += threads) {
+#pragma unroll 4
+    for (int token = thread; token < vocabulary; token += WIDE) {
         float value = target[token];
         if (value != -INFINITY) {
             double term = expf(value - max);
@@ -221,7 +256,7 @@ extern "C" __global__ void target_columns(
     }
 }
 
-/// KL divergence and penalty of a row, and `scale · d(kl + gamma·penalty)/d predicted` of every column. Grid: rows.
+/// KL divergence and penalty of a row, and `scale · d(kl + gamma·penalty)/d predicted` of every column. Grid: rows, WIDE threads.
 extern "C" __global__ void __launch_bounds__(WIDE) row_loss(
     const float *__restrict__ predicted, const float *__restrict__ count, const unsigned long long *__restrict__ mass,
     const int *__restrict__ removed, const double *__restrict__ negentropy, int stride, float gamma, float scale,
@@ -229,15 +264,17 @@ extern "C" __global__ void __launch_bounds__(WIDE) row_loss(
 ) {
     __shared__ float maxima[WIDE];
     __shared__ double sums[WIDE];
-    int row = blockIdx.x, thread = threadIdx.x, threads = blockDim.x;
+    int row = blockIdx.x, thread = threadIdx.x;
     size_t start = (size_t)row * stride;
     float max = -INFINITY;
-    for (int column = thread; column < stride; column += threads) {
+#pragma unroll 4
+    for (int column = thread; column < stride; column += WIDE) {
         max = fmaxf(max, count[start + column] > 0.0f ? predicted[start + column] : -INFINITY);
     }
     max = block_max(max, maxima);
     double sum = 0.0, away = 0.0, cross = 0.0;
-    for (int column = thread; column < stride; column += threads) {
+#pragma unroll 4
+    for (int column = thread; column < stride; column += WIDE) {
         size_t at = start + column;
         if (count[at] > 0.0f) {
             double distance = predicted[at] - max, weight = expf(distance);
@@ -254,7 +291,8 @@ extern "C" __global__ void __launch_bounds__(WIDE) row_loss(
         kl[row] = negentropy[row] - cross + log(sum);
         penalty[row] = away;
     }
-    for (int column = thread; column < stride; column += threads) {
+#pragma unroll 4
+    for (int column = thread; column < stride; column += WIDE) {
         size_t at = start + column;
         double slope = 0.0;
         if (count[at] > 0.0f) {

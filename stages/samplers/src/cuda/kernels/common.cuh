@@ -1,10 +1,11 @@
 // What all kernels share. Defined on the host: NETWORK (0 local, 1 distribution-aware, 2 attention), D features of a column and
 // DP, the same rounded up to 4, C context values of a row, HIDDEN units of the head; for attention HEADS, HEAD_DIM, BLOCKS,
-// ENCODER_HIDDEN, FFN_HIDDEN, TRUNCATION_HIDDEN, SCALED; THREADS of a block of columns. Offsets `P_*` are into the natural
-// parameters, `W_*` into the packed ones, whose matrix rows are DP floats long and aligned.
+// ENCODER_HIDDEN, FFN_HIDDEN, TRUNCATION_HIDDEN, SCALED, PER_LANE; THREADS of the kernels in which a thread has a column to
+// itself. Offsets `P_*` are into the natural parameters, `W_*` into the packed ones and `B_*` from the block's first one on;
+// rows of packed matrices are padded to multiples of 4 floats and aligned.
 //
 // A column is one distinct logit of one row; `stride` columns belong to each row, those past its last one have count 0. Matrices
-// over columns are feature-major, `[features][columns]`, and a thread works on one column.
+// over columns are feature-major, `[features][columns]`.
 
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)

@@ -33,7 +33,7 @@ extern "C" __global__ void row_head_backward(
 #endif
 
 #if NETWORK == 1
-/// Statistics of each row as its context, feature-major `[C][rows]`. Grid: rows.
+/// Statistics of each row as its context, feature-major `[C][rows]`. Grid: rows, WIDE threads.
 extern "C" __global__ void __launch_bounds__(WIDE) row_statistics(
     const float *__restrict__ ell, const float *__restrict__ count, int stride, int rows, float *__restrict__ context
 ) {
@@ -43,7 +43,8 @@ extern "C" __global__ void __launch_bounds__(WIDE) row_statistics(
     int row = blockIdx.x;
     float max = -INFINITY;
     double entropy = 0.0;
-    for (int column = threadIdx.x; column < stride; column += blockDim.x) {
+#pragma unroll 4
+    for (int column = threadIdx.x; column < stride; column += WIDE) {
         float times = count[(size_t)row * stride + column], value = ell[(size_t)row * stride + column];
         if (times > 0.0f) {
             max = fmaxf(max, value);
