@@ -12,7 +12,7 @@ const TILE: usize = 32;
 const TILE_SIZE: usize = TILE * TILE + TILE;
 /// Columns that a block of threads holds at once, and chunks that the columns are cut into at most.
 const SPAN: usize = 64;
-const CHUNKS: usize = 64;
+const CHUNKS: usize = 128;
 /// 64-bit words of a tile on the device.
 const WORDS: usize = 6;
 
@@ -79,7 +79,7 @@ impl Tiles {
 
     /// Takes the groups of a pass over `columns` columns; what is on the device already is kept.
     pub fn prepare(&mut self, device: &Device, columns: usize, groups: &[Vec<Product>]) -> Result<(), CudaError> {
-        self.chunks = (columns / (8 * SPAN)).clamp(1, CHUNKS);
+        self.chunks = (columns / (4 * SPAN)).clamp(1, CHUNKS);
         let mut words = Vec::new();
         self.starts.clear();
         for group in groups {

@@ -229,7 +229,7 @@ extern "C" __global__ void __launch_bounds__(TEAM) encode(
 
 /// One block from its input `input` and context, and each block of threads' share of the next one's context or, after the last,
 /// of the features' sum. Grid: columns / WIDTH.
-extern "C" __global__ void __launch_bounds__(TEAM, 4) finish_block(
+extern "C" __global__ void __launch_bounds__(TEAM, 5) finish_block(
     const float *__restrict__ packed, int index, const float *__restrict__ input, const float *__restrict__ contexts,
     const float *__restrict__ count, int columns, int stride, float *__restrict__ out, float *__restrict__ partial
 ) {
@@ -427,7 +427,7 @@ extern "C" __global__ void row_mean_head_backward(
 /// Recomputes a block from its input and takes d output back to φ(q) and to the residual input; what the parameter gradients
 /// need goes to feature-major matrices, each block of threads' share of d context to `partial`. `mean_share` (null but for the
 /// last block) is added to d output first. Grid: columns / WIDTH.
-extern "C" __global__ void __launch_bounds__(TEAM) finish_block_backward(
+extern "C" __global__ void __launch_bounds__(TEAM, 5) finish_block_backward(
     const float *__restrict__ packed, int index, const float *__restrict__ input, const float *__restrict__ contexts,
     const float *__restrict__ count, const float *__restrict__ mean_share, int columns, int stride,
     float *__restrict__ gradient, float *__restrict__ normal2, float *__restrict__ ddown, float *__restrict__ hidden,
@@ -564,7 +564,7 @@ extern "C" __global__ void __launch_bounds__(TEAM) finish_block_backward(
 }
 
 /// From d context to d keys and d values, and on to the block's input. Grid: columns / WIDTH.
-extern "C" __global__ void __launch_bounds__(TEAM) gather_context_backward(
+extern "C" __global__ void __launch_bounds__(TEAM, 5) gather_context_backward(
     const float *__restrict__ packed, int index, const float *__restrict__ input, const float *__restrict__ dcontexts,
     const float *__restrict__ count, const float *__restrict__ dattention, int columns, int stride,
     float *__restrict__ dqkv, float *__restrict__ dx
