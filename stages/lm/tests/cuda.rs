@@ -154,7 +154,11 @@ fn a_rows_text_does_not_depend_on_its_company() {
         assert_eq!(result, &together[row], "row {row} in other company");
     }
     for row in [0, 3, 77, 149] {
-        assert_eq!(generate(&model, std::iter::once(row), 48)[&(row as u64)], together[&(row as u64)], "row {row} alone");
+        assert_eq!(
+            generate(&model, std::iter::once(row), 48)[&(row as u64)],
+            together[&(row as u64)],
+            "row {row} alone"
+        );
     }
     let distinct: std::collections::BTreeSet<_> = together.values().map(|row| row.text.clone()).collect();
     assert!(distinct.len() > 75, "rows of different keys say different things, {} of 150 do", distinct.len());

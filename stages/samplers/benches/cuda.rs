@@ -83,12 +83,7 @@ fn main() {
                 sampler.apply(&mut on_device[at]).unwrap();
                 at += 1;
             });
-            println!(
-                "{:33} forward, 1 row,   {kind}: {:.3} ({:.3})",
-                architecture.name(),
-                forward.0,
-                forward.1
-            );
+            println!("{:33} forward, 1 row,   {kind}: {:.3} ({:.3})", architecture.name(), forward.0, forward.1);
             let config = TrainerConfig {
                 adamw: AdamWConfig::default(),
                 schedule: Schedule { kind: ScheduleKind::Constant, lr: 1e-3, warmup_steps: 0, total_steps: 1000 },

@@ -150,8 +150,7 @@ impl Columns {
             }
             targets.reserve_rows(device, rows)?;
             let (max, log_sum, negentropy) = (&targets.max, &targets.log_sum, &targets.negentropy);
-            let arguments =
-                arguments![&raw.values, &target.values, vocabulary, info, max, log_sum, negentropy];
+            let arguments = arguments![&raw.values, &target.values, vocabulary, info, max, log_sum, negentropy];
             launch(device, kernels.target_sums.as_ref(), (rows, 1), WIDE, arguments)?;
         }
         let words = device.download(info, rows * INFO)?;

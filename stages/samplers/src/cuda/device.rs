@@ -142,11 +142,8 @@ impl Device {
                 Argument::Float(value) => builder.arg(value),
             };
         }
-        let config = LaunchConfig {
-            grid_dim: (x as u32, y as u32, 1),
-            block_dim: (threads as u32, 1, 1),
-            shared_mem_bytes: 0,
-        };
+        let config =
+            LaunchConfig { grid_dim: (x as u32, y as u32, 1), block_dim: (threads as u32, 1, 1), shared_mem_bytes: 0 };
         // SAFETY: the contract above; memory is freed in the stream's order.
         unsafe { builder.launch(config)? };
         Ok(())

@@ -1,6 +1,10 @@
 //! The compiled kernels of one network.
 
-use super::{CudaError, device::{Argument, Device, Kernel, Program}, shape::{Body, Shape}};
+use super::{
+    CudaError,
+    device::{Argument, Device, Kernel, Program},
+    shape::{Body, Shape},
+};
 
 /// Threads of the kernels that go over tokens, bins or parameters, and of those that reduce a whole row.
 pub(super) const FLAT: usize = 256;

@@ -184,8 +184,7 @@ impl Network {
                 launch(device, kernels.local_features.as_ref(), grid, shape.threads, arguments)?;
             }
             Body::Attention { blocks, .. } => {
-                let arguments =
-                    arguments![&self.packed, &columns.ell, &columns.count, n, &state.x[0], &state.partial];
+                let arguments = arguments![&self.packed, &columns.ell, &columns.count, n, &state.x[0], &state.partial];
                 launch(device, kernels.encode.as_ref(), team, TEAM, arguments)?;
                 for index in 0..blocks.len() {
                     self.sum_blocks(columns, shape.width, shape.context_values(), &state.contexts[index])?;
@@ -216,8 +215,7 @@ impl Network {
             launch(device, kernels.row_head.as_ref(), (rows, 1), ROW_THREADS, arguments)?;
         }
         let features = self.features(columns, keep);
-        let arguments =
-            arguments![&self.packed, features, &columns.ell, row_state, bias, n, stride, &state.predicted];
+        let arguments = arguments![&self.packed, features, &columns.ell, row_state, bias, n, stride, &state.predicted];
         launch(device, kernels.head.as_ref(), grid, shape.threads, arguments)
     }
 
@@ -297,12 +295,7 @@ impl Network {
     }
 
     /// After a forward pass with `keep`: adds parameter gradients to `into`, laid out as the parameters, from d predicted.
-    pub fn backward(
-        &mut self,
-        columns: &Columns,
-        gradient: &Buffer<f32>,
-        into: &Buffer<f32>,
-    ) -> Result<(), CudaError> {
+    pub fn backward(&mut self, columns: &Columns, gradient: &Buffer<f32>, into: &Buffer<f32>) -> Result<(), CudaError> {
         self.reserve_gradients(columns)?;
         let Some(mut gradients) = self.gradients.take() else { return Ok(()) };
         let outcome = self.backward_with(&mut gradients, columns, gradient, into);

@@ -45,7 +45,11 @@ impl Product {
                 let (b_first, b_rows, into) = if self.diagonal {
                     (row, a_rows, self.into + row)
                 } else {
-                    (column, (self.b_rows - column.min(self.b_rows)).min(TILE), self.into + row * self.row_stride + column)
+                    (
+                        column,
+                        (self.b_rows - column.min(self.b_rows)).min(TILE),
+                        self.into + row * self.row_stride + column,
+                    )
                 };
                 words.extend([
                     element(row as u64, self.a),
