@@ -134,7 +134,8 @@ fn random_rows(rows: usize, vocabulary: usize, seed: u64) -> Vec<f32> {
     (0..rows * vocabulary)
         .map(|at| {
             let logit = 3.0 * ((0..6).map(|_| rng.random::<f32>()).sum::<f32>() - 3.0);
-            let logit = if (at / vocabulary).is_multiple_of(2) { f32::from_bits(logit.to_bits() & 0xffff_0000) } else { logit };
+            let logit =
+                if (at / vocabulary).is_multiple_of(2) { f32::from_bits(logit.to_bits() & 0xffff_0000) } else { logit };
             if rng.random_ratio(1, 50) { f32::NEG_INFINITY } else { logit }
         })
         .collect()

@@ -58,6 +58,8 @@ impl Kernels {
             include_str!("kernels/head.cu"),
             include_str!("kernels/pointwise.cu"),
             include_str!("kernels/attention.cu"),
+            include_str!("kernels/attention_row.cu"),
+            include_str!("kernels/attention_backward.cu"),
             include_str!("kernels/gradients.cu"),
         ];
         Self::load(&device.compile(&source.concat())?, &shape.body)

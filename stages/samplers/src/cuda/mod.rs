@@ -4,6 +4,7 @@
 //! equal; any other row has a column a token. Either is exact. Kernels are compiled at run time for one network and one device.
 //! The results are those of the processor up to rounding, and the same on every run: sums are always taken in the same order.
 
+mod backward;
 mod columns;
 mod device;
 mod error;
