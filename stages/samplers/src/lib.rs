@@ -21,6 +21,8 @@ mod adamw;
 mod architecture;
 mod attention;
 mod checkpoint;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 mod error;
 mod gate;
 mod kernels;
