@@ -172,7 +172,9 @@ impl<T: Real> Sampler<T> {
     /// # Errors
     /// The row holds NaN or +inf, or no finite logit.
     pub fn apply(&self, logits: &mut [f32], workspace: &mut Workspace<T>) -> Result<(), RowError> {
-        self.apply_grouped(logits, Grouping::Automatic, workspace)
+        // Ranks need the logits in order, which is what distinct groups come in.
+        let ranked = matches!(self.network, Network::Ranked(_));
+        self.apply_grouped(logits, if ranked { Grouping::Distinct } else { Grouping::Automatic }, workspace)
     }
 
     /// [`Sampler::apply`] with a choice of how tokens are grouped; the result is the same up to rounding.
