@@ -11,8 +11,8 @@ use rand_chacha::ChaCha8Rng;
 
 pub const VOCABULARY: usize = 128_256;
 
-/// Name, whether it trains, blocks or architecture, rows, whether logits are those of a bf16 model.
-pub const SCENARIOS: [Scenario; 10] = [
+/// Name, network, rows, whether logits are those of a bf16 model, whether it trains.
+pub const SCENARIOS: [Scenario; 12] = [
     Scenario::new("forward of 1 row, SamplingNetwork, bf16", Network::Attention(4), 1, true, false),
     Scenario::new("forward of 1 row, LocalProbabilityTransform, bf16", Network::Local, 1, true, false),
     Scenario::new("forward of 1 row, SimpleDistributionAwareTransform, bf16", Network::Aware, 1, true, false),
@@ -21,6 +21,10 @@ pub const SCENARIOS: [Scenario; 10] = [
     Scenario::new("training step of 12 rows, RankedTransform, bf16", Network::Ranked, 12, true, true),
     Scenario::new("forward of 1 row, SamplingNetwork, f32 all distinct", Network::Attention(4), 1, false, false),
     Scenario::new("forward of 1 row, LocalProbabilityTransform, f32 all distinct", Network::Local, 1, false, false),
+    Scenario::new("forward of 1 row, SamplingNetwork, f32 interpolated", Network::Attention(4), 1, false, false)
+        .interpolated(),
+    Scenario::new("forward of 1 row, LocalProbabilityTransform, f32 interpolated", Network::Local, 1, false, false)
+        .interpolated(),
     Scenario::new("training step of 2 rows, SamplingNetwork, f32 all distinct", Network::Attention(4), 2, false, true),
     Scenario::new("training step of 2 rows, 8 blocks, f32 all distinct", Network::Attention(8), 2, false, true),
 ];
@@ -41,6 +45,7 @@ pub struct Scenario {
     rows: usize,
     bf16: bool,
     train: bool,
+    interpolated: bool,
 }
 
 /// Roughly normal logits of spread 3; `bf16` cuts them to 8 significant bits: about 2500 distinct ones.
@@ -72,7 +77,11 @@ fn architecture(network: Network) -> Architecture {
 
 impl Scenario {
     const fn new(name: &'static str, network: Network, rows: usize, bf16: bool, train: bool) -> Self {
-        Self { name, network, rows, bf16, train }
+        Self { name, network, rows, bf16, train, interpolated: false }
+    }
+
+    const fn interpolated(self) -> Self {
+        Self { interpolated: true, ..self }
     }
 
     /// One step, to be called again and again; everything that a real step does not do is done before.
@@ -83,7 +92,11 @@ impl Scenario {
             let (mut workspace, mut row) = (Workspace::default(), rows[0].clone());
             return Box::new(move || {
                 row.copy_from_slice(&rows[0]);
-                sampler.apply(&mut row, &mut workspace).unwrap();
+                if self.interpolated {
+                    sampler.apply_interpolated(&mut row, &mut workspace).unwrap();
+                } else {
+                    sampler.apply(&mut row, &mut workspace).unwrap();
+                }
             });
         }
         let config = TrainerConfig {
