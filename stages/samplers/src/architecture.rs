@@ -22,6 +22,7 @@ fn default_statistics() -> Vec<Statistic> {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LocalProbabilityTransform {
+    /// Hidden units; two thirds of them exist in a SwiGLU network.
     pub hidden_dims: usize,
 }
 
@@ -29,9 +30,11 @@ pub struct LocalProbabilityTransform {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SimpleDistributionAwareTransform {
+    /// Hidden units.
     pub hidden_dims: usize,
     /// Whether the truncation depends on the statistics.
     pub use_dynamic_truncation: bool,
+    /// The statistics that the network sees.
     #[serde(default = "default_statistics")]
     pub statistics: Vec<Statistic>,
 }
@@ -40,14 +43,27 @@ pub struct SimpleDistributionAwareTransform {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SamplingNetwork {
+    /// Features per token; `n_heads` divides them.
     pub d_model: usize,
+    /// Hidden units of a block's feed-forward network; two thirds of them exist.
     pub d_ff: usize,
+    /// Blocks of attention and feed-forward network.
     #[serde(alias = "num_blocks")]
     pub n_blocks: usize,
+    /// Heads of the attention.
     #[serde(alias = "num_heads")]
     pub n_heads: usize,
     /// Whether the network also learns a factor for all log-probabilities of the row.
     pub scale: bool,
+}
+
+/// Changes every log-probability by a function of its rank, the mass before it, its surprise and how typical it is, with a gate
+/// as sharp as it learns. Not of the reference: this project's own.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RankedTransform {
+    /// Hidden units.
+    pub hidden_dims: usize,
 }
 
 /// An architecture and its arguments.
@@ -57,6 +73,7 @@ pub enum Architecture {
     LocalProbabilityTransform(LocalProbabilityTransform),
     SimpleDistributionAwareTransform(SimpleDistributionAwareTransform),
     SamplingNetwork(SamplingNetwork),
+    RankedTransform(RankedTransform),
 }
 
 impl Default for Architecture {
@@ -73,6 +90,7 @@ impl Architecture {
             Self::LocalProbabilityTransform(_) => "LocalProbabilityTransform",
             Self::SimpleDistributionAwareTransform(_) => "SimpleDistributionAwareTransform",
             Self::SamplingNetwork(_) => "SamplingNetwork",
+            Self::RankedTransform(_) => "RankedTransform",
         }
     }
 
@@ -95,6 +113,7 @@ impl Architecture {
                 at_least("hidden_dims", config.hidden_dims, 2)?;
                 at_least("statistics (how many)", config.statistics.len(), 1)
             }
+            Self::RankedTransform(config) => at_least("hidden_dims", config.hidden_dims, 1),
             Self::SamplingNetwork(config) => {
                 at_least("d_model", config.d_model, 4)?;
                 at_least("d_ff", config.d_ff, 2)?;

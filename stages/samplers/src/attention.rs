@@ -1,43 +1,33 @@
 //! `SamplingNetwork`: linear attention over the vocabulary, on tiles of distinct logits.
 //!
-//! Per block, a first pass over the tiles sums `Σ φ(k)·vᵀ` and `Σ φ(k)` (multiplicities as weights), a second pass finishes the
-//! block; the backward pass mirrors both. Heads are blocks on the diagonal of one `d × d` context matrix.
+//! Per block, a first pass over the tiles sums the context (multiplicities as weights), a second pass finishes the block; the
+//! backward pass mirrors both. Short rows keep all activations for it. Long rows keep the input of a few blocks and recompute
+//! the rest tile by tile, so that memory does not grow with the number of blocks.
 
 use crate::{
     architecture::SamplingNetwork,
+    attention_block::{Activations, Block, Projection, Scratch},
     gate::Gate,
-    kernels::{
-        View, add, axpy, dot, feature_map, feature_map_backward, multiply_add, product, reserve, scale_shift, sum,
-    },
+    kernels::{add, axpy, dot, reserve, scale_shift, sum},
     layout::Layout,
-    linear::Linear,
-    norm::LayerNorm,
-    real::{Real, vectorised},
+    real::Real,
     row::Row,
     swiglu::SwiGlu,
 };
 
 /// Columns of a tile: the activations of one block and tile stay in the second-level cache.
 const TILE: usize = 512;
-/// Added to the attention's denominator.
-const EPS: f64 = 1e-6;
 /// The factor of a network without scaling head: softplus(1), a quirk of the reference.
 const UNSCALED: f64 = 1.0;
-
-#[derive(Debug)]
-struct Block {
-    qkv: Linear,
-    out: Linear,
-    norm1: LayerNorm,
-    norm2: LayerNorm,
-    ffn: SwiGlu,
-}
+/// Rows whose activations take more bytes than this recompute them in the backward pass.
+const KEPT_BYTES: usize = 64 << 20;
+/// How many blocks' inputs a recomputing backward pass starts from, besides the encoder's output.
+const CHECKPOINTS: usize = 3;
 
 /// The network's layers.
 #[derive(Debug)]
 pub(crate) struct Attention {
     width: usize,
-    heads: usize,
     encoder: SwiGlu,
     blocks: Vec<Block>,
     transformation: SwiGlu,
@@ -45,29 +35,29 @@ pub(crate) struct Attention {
     truncation: SwiGlu,
 }
 
-/// What the forward pass of one block leaves for the backward pass, per tile.
-#[derive(Debug, Default)]
-struct BlockTile<T> {
-    input: Vec<T>,
-    /// φ(q), φ(k), v: `[3·width, n]`.
-    qkv: Vec<T>,
-    attended: Vec<T>,
-    /// 1 / denominator of each head: `[heads, n]`.
-    inverse: Vec<T>,
-    normal1: Vec<T>,
-    deviation1: Vec<T>,
-    middle: Vec<T>,
-    pre: Vec<T>,
-    normal2: Vec<T>,
-    deviation2: Vec<T>,
+/// What a forward pass leaves for the backward pass.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Kept {
+    /// No backward pass follows.
+    #[default]
+    Nothing,
+    /// The input of every so many blocks.
+    Inputs {
+        every: usize,
+    },
+    Everything,
 }
 
 #[derive(Debug, Default)]
 struct Tile<T> {
     start: usize,
     n: usize,
-    encoder_pre: Vec<T>,
-    blocks: Vec<BlockTile<T>>,
+    /// One per block where everything is kept, otherwise one for the block at work.
+    projections: Vec<Projection<T>>,
+    /// One per block where everything is kept, otherwise none.
+    activations: Vec<Activations<T>>,
+    /// The inputs of blocks `every`, `2·every`, and so on.
+    inputs: Vec<Vec<T>>,
     /// Output of the last block.
     x: Vec<T>,
     head_pre: Vec<T>,
@@ -77,22 +67,27 @@ struct Tile<T> {
     dqkv: Vec<T>,
 }
 
-#[derive(Debug, Default)]
-struct Scratch<T> {
-    hidden: Vec<T>,
-    wide: Vec<T>,
-    other: Vec<T>,
-    norm: Vec<T>,
-}
-
 /// Activations and working memory of one row.
 #[derive(Debug, Default)]
 pub(crate) struct AttentionState<T> {
+    kept: Kept,
     tiles: Vec<Tile<T>>,
-    /// Per block, `[width, width + heads]`: `Σ φ(k)·vᵀ` in diagonal blocks, then `Σ φ(k)` in its head's column.
+    /// Per block, its context matrix.
     contexts: Vec<Vec<T>>,
     head: Head<T>,
+    /// Activations that are not kept.
+    passing: Activations<T>,
+    /// Values of a block that is only passed through on the way to another.
+    passing_projection: Projection<T>,
+    encoder_pre: Vec<T>,
     scratch: Scratch<T>,
+}
+
+impl<T: Real> AttentionState<T> {
+    /// The truncation of the row that was evaluated last.
+    pub fn gate(&self) -> Gate<T> {
+        self.head.gate()
+    }
 }
 
 /// The parts that exist once per row.
@@ -112,115 +107,100 @@ impl<T: Real> Head<T> {
     }
 }
 
-vectorised! {
-    /// `attended = numerator · 1/(denominator + ε)` for one head of `size` features; `inverse` keeps the factor.
-    fn divide_head<T: Real>(numerator: &[T], denominator: &[T], inverse: &mut [T], attended: &mut [T]) {
-        let n = denominator.len();
-        for (inverse, &denominator) in inverse.iter_mut().zip(denominator) {
-            *inverse = T::ONE / (denominator + T::of(EPS));
-        }
-        for (attended, numerator) in attended.chunks_exact_mut(n).zip(numerator.chunks_exact(n)) {
-            for ((attended, &numerator), &inverse) in attended.iter_mut().zip(numerator).zip(&*inverse) {
-                *attended = numerator * inverse;
-            }
-        }
-    }
-}
-
-vectorised! {
-    /// Backward of [`divide_head`]: `gradient` holds d attended and becomes d numerator; `slope` becomes d denominator.
-    fn divide_head_backward<T: Real>(attended: &[T], inverse: &[T], gradient: &mut [T], slope: &mut [T]) {
-        let n = inverse.len();
-        slope.fill(T::ZERO);
-        for (gradient, attended) in gradient.chunks_exact_mut(n).zip(attended.chunks_exact(n)) {
-            let columns = gradient.iter_mut().zip(attended).zip(inverse).zip(&mut *slope);
-            for (((gradient, &attended), &inverse), slope) in columns {
-                *gradient *= inverse;
-                *slope += -(*gradient * attended);
-            }
-        }
-    }
+/// A tile's part of the multiplicities, which are empty where all are 1.
+fn counts_of<T>(counts: &[T], start: usize, n: usize) -> &[T] {
+    if counts.is_empty() { counts } else { &counts[start..start + n] }
 }
 
 impl Attention {
     pub fn new(config: &SamplingNetwork, layout: &mut Layout) -> Self {
         let width = config.d_model;
-        let encoder = layout.swiglu("encoder.mlp", 1, 0, width, width);
-        let block = |index: usize, layout: &mut Layout| {
-            let name = |part: &str| format!("blocks.{index}.{part}");
-            Block {
-                qkv: layout.linear(&name("qkv_proj"), width, 3 * width),
-                out: layout.linear(&name("attention.o_proj"), width, width),
-                norm1: layout.layer_norm(&name("norm1"), width),
-                norm2: layout.layer_norm(&name("norm2"), width),
-                ffn: layout.swiglu(&name("ffn"), width, 0, config.d_ff, width),
-            }
-        };
         Self {
             width,
-            heads: config.n_heads,
-            encoder,
-            blocks: (0..config.n_blocks).map(|index| block(index, layout)).collect(),
+            encoder: layout.swiglu("encoder.mlp", 1, 0, width, width),
+            blocks: (0..config.n_blocks).map(|index| Block::new(config, index, layout)).collect(),
             transformation: layout.swiglu("transformation_head", width, width, width, 1),
             scaling: config.scale.then(|| layout.swiglu("scaling_head", width, 0, width / 2, 1)),
             truncation: layout.swiglu("truncation_head", width, 0, width / 2, 2),
         }
     }
 
-    fn context_stride(&self) -> usize {
-        self.width + self.heads
-    }
-
-    /// Zeroes what a context matrix holds outside the heads' own blocks.
-    fn mask<T: Real>(&self, context: &mut [T]) {
-        let size = self.width / self.heads;
-        for (feature, row) in context.chunks_exact_mut(self.context_stride()).enumerate() {
-            let head = feature / size;
-            let (values, sums) = row.split_at_mut(self.width);
-            values[..head * size].fill(T::ZERO);
-            values[(head + 1) * size..].fill(T::ZERO);
-            for (other, sum) in sums.iter_mut().enumerate() {
-                if other != head {
-                    *sum = T::ZERO;
-                }
-            }
+    /// What to keep of a row for its backward pass.
+    fn kept<T>(&self, columns: usize) -> Kept {
+        let per_column: usize = self.blocks.iter().map(Block::activations).sum();
+        if per_column * columns * size_of::<T>() <= KEPT_BYTES {
+            Kept::Everything
+        } else {
+            Kept::Inputs { every: self.blocks.len().div_ceil(CHECKPOINTS + 1) }
         }
     }
 
-    /// `keep`: whether a backward pass follows; without it, blocks share their memory.
+    /// `train`: whether a backward pass follows.
     pub fn forward<T: Real>(
         &self,
         params: &[T],
         row: &Row<T>,
-        keep: bool,
+        train: bool,
         state: &mut AttentionState<T>,
         modified: &mut [T],
         out: &mut [T],
     ) {
-        let AttentionState { tiles, contexts, head, scratch } = state;
-        let count = row.ell.len().div_ceil(TILE);
-        tiles.resize_with(count, Tile::default);
+        let kept = if train { self.kept::<T>(row.ell.len()) } else { Kept::Nothing };
+        self.forward_keeping(params, row, kept, state, modified, out);
+    }
+
+    fn forward_keeping<T: Real>(
+        &self,
+        params: &[T],
+        row: &Row<T>,
+        kept: Kept,
+        state: &mut AttentionState<T>,
+        modified: &mut [T],
+        out: &mut [T],
+    ) {
+        state.kept = kept;
+        let AttentionState { tiles, contexts, head, passing, encoder_pre, scratch, .. } = state;
+        tiles.resize_with(row.ell.len().div_ceil(TILE), Tile::default);
         contexts.resize_with(self.blocks.len(), Vec::new);
-        let slots = if keep { self.blocks.len() } else { self.blocks.len().min(1) };
+        let blocks = self.blocks.len();
+        let (projections, activations, inputs) = match kept {
+            Kept::Nothing => (1, 0, 0),
+            Kept::Inputs { every } => (1, 0, blocks.saturating_sub(1) / every.max(1)),
+            Kept::Everything => (blocks, blocks, 0),
+        };
         for (index, tile) in tiles.iter_mut().enumerate() {
             tile.start = index * TILE;
             tile.n = TILE.min(row.ell.len() - tile.start);
-            tile.blocks.resize_with(slots, BlockTile::default);
+            tile.projections.resize_with(projections, Projection::default);
+            tile.activations.resize_with(activations, Activations::default);
+            tile.inputs.resize_with(inputs, Vec::new);
             let ell = &row.ell[tile.start..tile.start + tile.n];
             let x = reserve(&mut tile.x, self.width * tile.n);
-            self.encoder.forward(params, (ell, &[]), tile.n, &mut tile.encoder_pre, &mut scratch.hidden, x);
+            self.encoder.forward(params, (ell, &[]), tile.n, encoder_pre, &mut scratch.hidden, x);
         }
         for (index, block) in self.blocks.iter().enumerate() {
-            let slot = if keep { index } else { 0 };
             let context = &mut contexts[index];
             context.clear();
-            context.resize(self.width * self.context_stride(), T::ZERO);
+            context.resize(block.context_len(), T::ZERO);
             for tile in tiles.iter_mut() {
-                self.gather(block, params, row, slot, tile, scratch, context);
+                if let Kept::Inputs { every } = kept
+                    && index > 0
+                    && index % every == 0
+                {
+                    tile.inputs[index / every - 1].clone_from(&tile.x);
+                }
+                let slot = if kept == Kept::Everything { index } else { 0 };
+                let projection = &mut tile.projections[slot];
+                block.project(params, tile.n, &tile.x, projection);
+                block.add_context(tile.n, projection, counts_of(&row.counts, tile.start, tile.n), scratch, context);
             }
-            self.mask(context);
+            block.mask(context);
             for tile in tiles.iter_mut() {
-                self.finish_block(block, params, slot, tile, scratch, context);
+                let (projection, saved) = match kept {
+                    Kept::Everything => (&tile.projections[index], &mut tile.activations[index]),
+                    _ => (&tile.projections[0], &mut *passing),
+                };
+                block.finish(params, tile.n, projection, context, saved, scratch, &mut tile.x);
             }
         }
         self.forward_head(params, row, tiles, head);
@@ -233,82 +213,6 @@ impl Attention {
             scale_shift(head.factor, shifted, T::ZERO, &mut modified[range]);
         }
         head.gate().forward(modified, out);
-    }
-
-    /// First pass of a block: queries, keys and values of a tile, and its share of the context.
-    #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
-    fn gather<T: Real>(
-        &self,
-        block: &Block,
-        params: &[T],
-        row: &Row<T>,
-        slot: usize,
-        tile: &mut Tile<T>,
-        scratch: &mut Scratch<T>,
-        context: &mut [T],
-    ) {
-        let (n, width) = (tile.n, self.width);
-        let saved = &mut tile.blocks[slot];
-        saved.input.clone_from(&tile.x);
-        let qkv = reserve(&mut saved.qkv, 3 * width * n);
-        block.qkv.forward(params, &saved.input, &[], n, qkv);
-        let (qk, values) = qkv.split_at_mut(2 * width * n);
-        feature_map(qk);
-        let mut keys = &qk[width * n..];
-        if !row.counts.is_empty() {
-            let counts = &row.counts[tile.start..tile.start + n];
-            let weighted = reserve(&mut scratch.wide, width * n);
-            for (out, keys) in weighted.chunks_exact_mut(n).zip(keys.chunks_exact(n)) {
-                product(keys, counts, out);
-            }
-            keys = weighted;
-        }
-        let stride = self.context_stride();
-        let (keys_view, values_view) = (View::new(keys, width, n, n), View::new(values, width, n, n));
-        multiply_add(keys_view, values_view.transposed(), context, stride, true);
-        let size = width / self.heads;
-        for (feature, keys) in keys.chunks_exact(n).enumerate() {
-            context[feature * stride + width + feature / size] += sum(keys);
-        }
-    }
-
-    /// Second pass of a block: attention, feed-forward and both norms of a tile.
-    fn finish_block<T: Real>(
-        &self,
-        block: &Block,
-        params: &[T],
-        slot: usize,
-        tile: &mut Tile<T>,
-        scratch: &mut Scratch<T>,
-        context: &[T],
-    ) {
-        let (n, width, heads) = (tile.n, self.width, self.heads);
-        let stride = self.context_stride();
-        let saved = &mut tile.blocks[slot];
-        let mixed = reserve(&mut scratch.wide, stride * n);
-        let queries = View::new(&saved.qkv[..width * n], width, n, n);
-        multiply_add(View::new(context, width, stride, stride).transposed(), queries, mixed, n, false);
-        let (numerators, denominators) = mixed.split_at(width * n);
-        let attended = reserve(&mut saved.attended, width * n);
-        let inverse = reserve(&mut saved.inverse, heads * n);
-        let size = width / heads * n;
-        for head in 0..heads {
-            divide_head(
-                &numerators[head * size..(head + 1) * size],
-                &denominators[head * n..(head + 1) * n],
-                &mut inverse[head * n..(head + 1) * n],
-                &mut attended[head * size..(head + 1) * size],
-            );
-        }
-        let normal1 = reserve(&mut saved.normal1, width * n);
-        block.out.forward(params, attended, &[], n, normal1);
-        add(&saved.input, normal1);
-        let middle = reserve(&mut saved.middle, width * n);
-        block.norm1.forward(params, n, normal1, &mut saved.deviation1, &mut scratch.norm, middle);
-        let normal2 = reserve(&mut saved.normal2, width * n);
-        block.ffn.forward(params, (middle, &[]), n, &mut saved.pre, &mut scratch.hidden, normal2);
-        add(middle, normal2);
-        block.norm2.forward(params, n, normal2, &mut saved.deviation2, &mut scratch.norm, &mut tile.x);
     }
 
     /// The mean over the vocabulary, and what follows from it alone.
@@ -329,7 +233,7 @@ impl Attention {
         head.factor = head.raw_factor.softplus();
     }
 
-    /// After a forward pass with `keep`: `gradient` holds d out and is used up; parameter gradients are added to `grads`.
+    /// After a forward pass with `train`: `gradient` holds d out and is used up; parameter gradients are added to `grads`.
     pub fn backward<T: Real>(
         &self,
         params: &[T],
@@ -339,7 +243,85 @@ impl Attention {
         gradient: &mut [T],
         grads: &mut [T],
     ) {
-        let AttentionState { tiles, contexts, head, scratch } = state;
+        self.backward_head(params, row, state, modified, gradient, grads);
+        let mut dcontext = Vec::new();
+        for (index, block) in self.blocks.iter().enumerate().rev() {
+            dcontext.clear();
+            dcontext.resize(block.context_len(), T::ZERO);
+            for tile in 0..state.tiles.len() {
+                if state.kept != Kept::Everything {
+                    self.recompute(params, row, index, tile, state);
+                }
+                let AttentionState { kept, tiles, contexts, passing, scratch, .. } = &mut *state;
+                let Tile { n, projections, activations, gradient, dqkv, .. } = &mut tiles[tile];
+                let (projection, saved) = match kept {
+                    Kept::Everything => (&projections[index], &mut activations[index]),
+                    _ => (&projections[0], passing),
+                };
+                let gradients = (gradient, dqkv);
+                let context = &contexts[index];
+                block.finish_backward(params, *n, projection, context, saved, scratch, gradients, &mut dcontext, grads);
+            }
+            block.mask(&mut dcontext);
+            for Tile { start, n, projections, gradient, dqkv, .. } in &mut state.tiles {
+                let projection = &projections[if state.kept == Kept::Everything { index } else { 0 }];
+                let counts = counts_of(&row.counts, *start, *n);
+                block.project_backward(params, *n, projection, counts, &dcontext, (gradient, dqkv), grads);
+            }
+        }
+        let AttentionState { tiles, encoder_pre, scratch, .. } = state;
+        for tile in tiles.iter_mut() {
+            let ell = &row.ell[tile.start..tile.start + tile.n];
+            self.encoder.forward(params, (ell, &[]), tile.n, encoder_pre, &mut scratch.hidden, &mut tile.x);
+            let hidden = &mut scratch.hidden;
+            self.encoder.backward(
+                params,
+                (ell, &[]),
+                tile.n,
+                encoder_pre,
+                hidden,
+                &tile.gradient,
+                grads,
+                &mut [],
+                None,
+            );
+        }
+    }
+
+    /// Brings back what the forward pass of block `index` left for one tile: the projection in the tile, the activations in
+    /// `passing`. Overwrites the tile's `x`.
+    fn recompute<T: Real>(&self, params: &[T], row: &Row<T>, index: usize, tile: usize, state: &mut AttentionState<T>) {
+        let AttentionState { kept, tiles, contexts, passing, passing_projection, encoder_pre, scratch, .. } = state;
+        let tile = &mut tiles[tile];
+        let every = if let Kept::Inputs { every } = kept { *every } else { self.blocks.len() };
+        let first = index / every * every;
+        if first == 0 {
+            let ell = &row.ell[tile.start..tile.start + tile.n];
+            self.encoder.forward(params, (ell, &[]), tile.n, encoder_pre, &mut scratch.hidden, &mut tile.x);
+        } else {
+            tile.x.clone_from(&tile.inputs[first / every - 1]);
+        }
+        for before in first..index {
+            let block = &self.blocks[before];
+            block.project(params, tile.n, &tile.x, passing_projection);
+            block.finish(params, tile.n, passing_projection, &contexts[before], passing, scratch, &mut tile.x);
+        }
+        let (block, projection) = (&self.blocks[index], &mut tile.projections[0]);
+        block.project(params, tile.n, &tile.x, projection);
+        block.finish(params, tile.n, projection, &contexts[index], passing, scratch, &mut tile.x);
+    }
+
+    /// From the gradient of the output to that of the last block's output, in each tile's `gradient`.
+    fn backward_head<T: Real>(
+        &self,
+        params: &[T],
+        row: &Row<T>,
+        state: &mut AttentionState<T>,
+        modified: &[T],
+        gradient: &mut [T],
+        grads: &mut [T],
+    ) {
+        let AttentionState { tiles, head, scratch, .. } = state;
         let gate = head.gate().backward(modified, gradient);
         let mut dmean = vec![T::ZERO; self.width];
         let mut dfactor = T::ZERO;
@@ -372,114 +354,39 @@ impl Attention {
                 }
             }
         }
-        let mut dcontext = Vec::new();
-        for (index, block) in self.blocks.iter().enumerate().rev() {
-            dcontext.clear();
-            dcontext.resize(self.width * self.context_stride(), T::ZERO);
-            for tile in tiles.iter_mut() {
-                self.finish_block_backward(block, params, index, tile, scratch, &contexts[index], &mut dcontext, grads);
-            }
-            self.mask(&mut dcontext);
-            for tile in tiles.iter_mut() {
-                self.gather_backward(block, params, row, index, tile, &dcontext, grads);
-            }
-        }
-        for tile in tiles.iter_mut() {
-            let ell = &row.ell[tile.start..tile.start + tile.n];
-            let (pre, hidden) = (&mut tile.encoder_pre, &mut scratch.hidden);
-            self.encoder.backward(params, (ell, &[]), tile.n, pre, hidden, &tile.gradient, grads, &mut [], None);
-        }
     }
+}
 
-    /// From the gradient of the block's output to that of φ(q), of the context, and of the residual input.
-    #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
-    fn finish_block_backward<T: Real>(
-        &self,
-        block: &Block,
-        params: &[T],
-        index: usize,
-        tile: &mut Tile<T>,
-        scratch: &mut Scratch<T>,
-        context: &[T],
-        dcontext: &mut [T],
-        grads: &mut [T],
-    ) {
-        let (n, width, heads) = (tile.n, self.width, self.heads);
-        let stride = self.context_stride();
-        let saved = &mut tile.blocks[index];
-        let norm2 = (&saved.normal2[..], &saved.deviation2[..]);
-        block.norm2.backward(params, n, norm2, &mut scratch.norm, &mut tile.gradient, grads);
-        let dmiddle = reserve(&mut scratch.other, width * n);
-        dmiddle.copy_from_slice(&tile.gradient);
-        block.ffn.backward(
-            params,
-            (&saved.middle, &[]),
-            n,
-            &mut saved.pre,
-            &mut scratch.hidden,
-            &tile.gradient,
-            grads,
-            &mut [],
-            Some((&mut *dmiddle, true)),
-        );
-        let norm1 = (&saved.normal1[..], &saved.deviation1[..]);
-        block.norm1.backward(params, n, norm1, &mut scratch.norm, dmiddle, grads);
-        block.out.backward_params(params, (&saved.attended, &[]), dmiddle, n, grads, &mut []);
-        let dmixed = reserve(&mut scratch.wide, stride * n);
-        block.out.backward_input(params, dmiddle, n, dmixed, false);
-        std::mem::swap(&mut tile.gradient, &mut scratch.other);
-        let (dnumerators, ddenominators) = dmixed.split_at_mut(width * n);
-        let size = width / heads * n;
-        for head in 0..heads {
-            divide_head_backward(
-                &saved.attended[head * size..(head + 1) * size],
-                &saved.inverse[head * n..(head + 1) * n],
-                &mut dnumerators[head * size..(head + 1) * size],
-                &mut ddenominators[head * n..(head + 1) * n],
-            );
-        }
-        let queries = &saved.qkv[..width * n];
-        let dmixed = View::new(dmixed, stride, n, n);
-        multiply_add(View::new(queries, width, n, n), dmixed.transposed(), dcontext, stride, true);
-        let dqkv = reserve(&mut tile.dqkv, 3 * width * n);
-        multiply_add(View::new(context, width, stride, stride), dmixed, dqkv, n, false);
-        feature_map_backward(queries, &mut dqkv[..width * n]);
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-    /// From the gradient of the context to that of keys and values, and on to the block's input.
-    #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
-    fn gather_backward<T: Real>(
-        &self,
-        block: &Block,
-        params: &[T],
-        row: &Row<T>,
-        index: usize,
-        tile: &mut Tile<T>,
-        dcontext: &[T],
-        grads: &mut [T],
-    ) {
-        let (n, width) = (tile.n, self.width);
-        let stride = self.context_stride();
-        let saved = &tile.blocks[index];
-        let (keys, values) = saved.qkv[width * n..].split_at(width * n);
-        let (dkeys, dvalues) = tile.dqkv[width * n..].split_at_mut(width * n);
-        let size = width / self.heads;
-        for (feature, dkeys) in dkeys.chunks_exact_mut(n).enumerate() {
-            dkeys.fill(dcontext[feature * stride + width + feature / size]);
-        }
-        let slope = View::new(dcontext, width, width, stride);
-        multiply_add(slope, View::new(values, width, n, n), dkeys, n, true);
-        multiply_add(slope.transposed(), View::new(keys, width, n, n), dvalues, n, false);
-        feature_map_backward(keys, dkeys);
-        if !row.counts.is_empty() {
-            let counts = &row.counts[tile.start..tile.start + n];
-            for gradient in dkeys.chunks_exact_mut(n).chain(dvalues.chunks_exact_mut(n)) {
-                for (gradient, &count) in gradient.iter_mut().zip(counts) {
-                    *gradient *= count;
-                }
+    #[test]
+    fn recomputed_activations_give_the_same_gradient_to_the_bit() {
+        for n_blocks in [1, 2, 4, 5, 9] {
+            let config = SamplingNetwork { d_model: 12, d_ff: 20, n_blocks, n_heads: 3, scale: true };
+            let mut layout = Layout::default();
+            let network = Attention::new(&config, &mut layout);
+            let params: Vec<f32> =
+                (0..layout.len()).map(|index| ((index * 37 % 101) as f32 / 50.0 - 1.0) * 0.3).collect();
+            let ell: Vec<f32> = (0..1300).map(|index| -((index % 251) as f32) / 9.0 - 1.0).collect();
+            let counts = vec![];
+            let row = Row { total: ell.len() as f32, ell, counts, statistics: vec![] };
+            let slopes: Vec<f32> = (0..1300).map(|index| (index % 17) as f32 / 9.0 - 1.0).collect();
+            let backward = |kept: Kept| {
+                let mut state = AttentionState::default();
+                let (mut modified, mut out) = (vec![0.0; row.ell.len()], vec![0.0; row.ell.len()]);
+                network.forward_keeping(&params, &row, kept, &mut state, &mut modified, &mut out);
+                let mut grads = vec![0.0; params.len()];
+                network.backward(&params, &row, &mut state, &modified, &mut slopes.clone(), &mut grads);
+                (out, grads)
+            };
+            let (out, grads) = backward(Kept::Everything);
+            for every in 1..=n_blocks {
+                let (same_out, same_grads) = backward(Kept::Inputs { every });
+                assert!(out == same_out && grads == same_grads, "{n_blocks} blocks, every {every}");
             }
+            assert!(grads.iter().filter(|gradient| **gradient == 0.0).count() < grads.len() / 4);
         }
-        block.qkv.backward_params(params, (&saved.input, &[]), &tile.dqkv, n, grads, &mut []);
-        block.qkv.backward_input(params, &tile.dqkv, n, &mut tile.gradient, true);
     }
 }

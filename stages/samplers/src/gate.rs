@@ -1,6 +1,6 @@
 //! The soft truncation that all three networks end with: `out = m + ln σ(m·s + t)`.
 
-use crate::real::Real;
+use crate::real::{Real, vectorised};
 
 /// Sharpness `s` and offset `t` of the truncation, or their gradients.
 #[derive(Debug, Clone, Copy, Default)]
@@ -9,11 +9,17 @@ pub(crate) struct Gate<T> {
     pub threshold: T,
 }
 
+vectorised! {
+    fn truncate<T: Real>(gate: Gate<T>, modified: &[T], out: &mut [T]) {
+        for (out, &m) in out.iter_mut().zip(modified) {
+            *out = m + (m * gate.scale + gate.threshold).log_sigmoid();
+        }
+    }
+}
+
 impl<T: Real> Gate<T> {
     pub fn forward(&self, modified: &[T], out: &mut [T]) {
-        for (out, &m) in out.iter_mut().zip(modified) {
-            *out = m + (m * self.scale + self.threshold).log_sigmoid();
-        }
+        truncate(*self, modified, out);
     }
 
     /// `gradient` holds d out and becomes d modified; returns the gradient of the gate.

@@ -20,17 +20,22 @@
 mod adamw;
 mod architecture;
 mod attention;
+mod attention_block;
 mod checkpoint;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;
 mod gate;
+mod grouping;
+mod interpolation;
 mod kernels;
 mod layout;
 mod linear;
 mod loss;
 mod norm;
 mod pointwise;
+mod ranked;
+mod ranked_features;
 mod real;
 mod row;
 mod sampler;
@@ -40,10 +45,13 @@ mod trainer;
 
 pub use adamw::{AdamW, AdamWConfig};
 pub use architecture::{
-    Architecture, LocalProbabilityTransform, SamplingNetwork, SimpleDistributionAwareTransform, Statistic,
+    Architecture, LocalProbabilityTransform, RankedTransform, SamplingNetwork, SimpleDistributionAwareTransform,
+    Statistic,
 };
 pub use checkpoint::{CONFIG_FILE, Checkpoint, REFERENCE_FILE, WEIGHTS_FILE};
 pub use error::{RowError, SamplerError};
+pub use grouping::Grouping;
+pub use interpolation::TOLERANCE as INTERPOLATION_TOLERANCE;
 pub use layout::{Init, Layout, Tensor};
 pub use loss::{RowLoss, Target, loss_and_gradient};
 pub use real::Real;

@@ -34,25 +34,39 @@ impl Target {
             return Err(RowError::NoCandidate);
         }
         let max = f64::from(max);
-        let kept = || target.iter().enumerate().filter(|(_, logit)| **logit != f32::NEG_INFINITY);
-        let sum: f64 = kept().map(|(_, &logit)| (f64::from(logit) - max).exp()).sum();
-        let log_sum = sum.ln();
         let mut new = Self {
             mass: vec![0.0; set.len()],
             removed: set.counts().iter().map(|&n| n.into()).collect(),
             negentropy: 0.0,
         };
-        for (token, &logit) in kept() {
+        // Σ e·ln e over the tokens' weights e = exp(y − max), in `negentropy` until the sum is known.
+        let mut sum = 0.0;
+        // Tokens of one group mostly have one target too: the last one and its weight.
+        let mut last = vec![(f32::NAN, 0.0); set.len()];
+        for (token, &logit) in target.iter().enumerate().filter(|(_, logit)| **logit != f32::NEG_INFINITY) {
             let position = set.position(token).ok_or(RowError::KeptButRemoved { token })?;
-            let log_t = f64::from(logit) - max - log_sum;
-            let t = log_t.exp();
-            new.mass[position] += t;
-            new.removed[position] -= 1.0;
-            if t > 0.0 {
-                new.negentropy += t * log_t;
+            let (seen, weight) = &mut last[position];
+            let log_weight = f64::from(logit) - max;
+            if *seen != logit {
+                (*seen, *weight) = (logit, log_weight.exp());
             }
+            new.mass[position] += *weight;
+            new.removed[position] -= 1.0;
+            sum += *weight;
+            // A weight that underflows to 0 contributes 0, as p·ln p does in the limit.
+            new.negentropy += *weight * log_weight;
         }
+        new.negentropy = new.negentropy / sum - sum.ln();
+        new.mass.iter_mut().for_each(|mass| *mass /= sum);
         Ok(new)
+    }
+
+    /// The KL that is left when every group gets exactly its target mass: what no network that gives equal logits equal
+    /// outputs can go below. 0 unless the target cuts through, or reorders, equal logits.
+    #[must_use]
+    pub fn least_kl(&self, set: &LogitSet) -> f64 {
+        let shared = self.mass.iter().zip(set.counts()).filter(|(mass, _)| **mass > 0.0);
+        self.negentropy - shared.map(|(mass, &count)| mass * (mass / f64::from(count)).ln()).sum::<f64>()
     }
 }
 
@@ -103,4 +117,28 @@ pub fn loss_and_gradient<T: Real>(
         }
     }
     loss
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_through_a_tie_keeps_part_of_the_group() {
+        // Probabilities 1/2 and four of 1/8, of which the target keeps one: 4/5 and 1/5.
+        let raw = [4.0_f32.ln(), 0.0, 0.0, 0.0, 0.0];
+        let (removed, set) = (f32::NEG_INFINITY, LogitSet::distinct(&raw).unwrap());
+        let target = Target::new(&set, &[raw[0], removed, 0.0, removed, removed]).unwrap();
+        assert_eq!((set.counts(), &target.removed[..]), (&[4, 1][..], &[3.0, 0.0][..]));
+        assert!((target.mass[0] - 0.2).abs() < 1e-7 && (target.mass[1] - 0.8).abs() < 1e-7);
+        let predicted: Vec<f64> = raw[..2].iter().rev().map(|&logit| f64::from(logit)).collect();
+        let mut gradient = Vec::new();
+        let loss = loss_and_gradient(&set, &predicted, &target, 2.0, Some((&mut gradient, 1.0)));
+        assert!((loss.kl - (1.0_f64 / 0.625).ln()).abs() < 1e-7 && (loss.penalty - 0.375).abs() < 1e-7, "{loss:?}");
+        // The best that equal outputs allow: the group's mass is right, but spread over four tokens instead of one.
+        assert!((target.least_kl(&set) - 0.2 * 4.0_f64.ln()).abs() < 1e-6);
+        let best = [(0.2_f64 / 4.0).ln(), 0.8_f64.ln()];
+        let left = loss_and_gradient(&set, &best, &target, 0.0, Some((&mut gradient, 1.0)));
+        assert!((left.kl - target.least_kl(&set)).abs() < 1e-7 && gradient.iter().all(|slope| slope.abs() < 1e-7));
+    }
 }

@@ -41,7 +41,7 @@ impl Local {
         }
     }
 
-    fn gate<T: Real>(&self, params: &[T]) -> Gate<T> {
+    pub fn gate<T: Real>(&self, params: &[T]) -> Gate<T> {
         Gate { scale: params[self.scale], threshold: params[self.threshold] }
     }
 
@@ -123,6 +123,11 @@ impl Aware {
         }
     }
 
+    pub fn gate<T: Real>(&self, params: &[T], statistics: &[T]) -> Gate<T> {
+        let [scale, threshold] = self.raw_gate(params, statistics).map(Real::softplus);
+        Gate { scale, threshold }
+    }
+
     /// Gives `modified` of one tile; leaves the local features in `state`.
     fn forward_tile<T: Real>(
         &self,
@@ -152,8 +157,7 @@ impl Aware {
         for (ell, modified) in row.ell.chunks(TILE).zip(modified.chunks_mut(TILE)) {
             self.forward_tile(params, (ell, &row.statistics), state, modified);
         }
-        let [scale, threshold] = self.raw_gate(params, &row.statistics).map(Real::softplus);
-        Gate { scale, threshold }.forward(modified, out);
+        self.gate(params, &row.statistics).forward(modified, out);
     }
 
     pub fn backward<T: Real>(

@@ -3,79 +3,71 @@
 //! The networks treat the vocabulary as an unordered set, so tokens with equal logits have equal outputs, and every sum over
 //! the vocabulary is a sum over distinct values weighted by how often each occurs. That is exact, forward and backward.
 
-use crate::{RowError, architecture::Statistic, real::Real};
-
-/// Token index of a removed token (−inf).
-const REMOVED: u32 = u32::MAX;
+use crate::{
+    Grouping, RowError,
+    architecture::Statistic,
+    grouping::{Grouper, REMOVED},
+    real::Real,
+};
 
 /// The distinct finite logits of one row, how often each occurs, and which one each token has.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LogitSet {
     /// Log-probability of each distinct logit, in the order in which `index` counts.
     log_probs: Vec<f64>,
     counts: Vec<u32>,
     /// Per token, the position of its logit in `log_probs`.
     index: Vec<u32>,
+    /// Whether the logits ascend strictly.
+    ascending: bool,
 }
 
 impl LogitSet {
-    /// Groups equal logits; −inf tokens are no candidates and belong to no group.
+    /// Groups the tokens of a row; −inf tokens are no candidates and belong to no group.
     ///
     /// # Errors
     /// The row holds NaN or +inf, or no finite logit.
+    pub fn new(logits: &[f32], grouping: Grouping) -> Result<Self, RowError> {
+        let mut set = Self::default();
+        set.refill(logits, grouping, &mut Grouper::default())?;
+        Ok(set)
+    }
+
+    /// Groups equal logits, in ascending order.
+    ///
+    /// # Errors
+    /// As for [`LogitSet::new`].
     pub fn distinct(logits: &[f32]) -> Result<Self, RowError> {
-        let mut order: Vec<u32> =
-            (0..logits.len() as u32).filter(|&token| logits[token as usize] != f32::NEG_INFINITY).collect();
-        order.sort_unstable_by(|&a, &b| logits[a as usize].total_cmp(&logits[b as usize]));
-        let mut index = vec![REMOVED; logits.len()];
-        let (mut values, mut counts) = (Vec::<f32>::new(), Vec::<u32>::new());
-        for token in order {
-            let logit = logits[token as usize];
-            match counts.last_mut() {
-                Some(count) if values.last() == Some(&logit) => *count += 1,
-                _ => {
-                    values.push(logit);
-                    counts.push(1);
-                }
-            }
-            index[token as usize] = values.len() as u32 - 1;
-        }
-        Self::new(&values, counts, index, logits)
+        Self::new(logits, Grouping::Distinct)
     }
 
     /// One group per finite logit, in token order, whether or not logits are equal.
     ///
     /// # Errors
-    /// The row holds NaN or +inf, or no finite logit.
+    /// As for [`LogitSet::new`].
     pub fn dense(logits: &[f32]) -> Result<Self, RowError> {
-        let values: Vec<f32> = logits.iter().copied().filter(|&logit| logit != f32::NEG_INFINITY).collect();
-        let mut next = 0;
-        let position = |&logit: &f32| {
-            if logit == f32::NEG_INFINITY {
-                return REMOVED;
-            }
-            next += 1;
-            next - 1
-        };
-        let index = logits.iter().map(position).collect();
-        Self::new(&values, vec![1; values.len()], index, logits)
+        Self::new(logits, Grouping::Dense)
     }
 
-    fn new(values: &[f32], counts: Vec<u32>, index: Vec<u32>, logits: &[f32]) -> Result<Self, RowError> {
-        let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    /// [`LogitSet::new`] in memory that is there already.
+    pub(crate) fn refill(&mut self, logits: &[f32], grouping: Grouping, grouper: &mut Grouper) -> Result<(), RowError> {
+        self.ascending = grouper.group(logits, grouping, &mut self.counts, &mut self.index);
+        let values = &grouper.values;
         if !values.iter().all(|value| value.is_finite()) {
             let bad = logits.iter().enumerate().find(|(_, value)| value.is_nan() || **value == f32::INFINITY);
             return Err(bad.map_or(RowError::NoCandidate, |(token, &value)| RowError::NotANumber { token, value }));
         }
-        if values.is_empty() {
+        let max = values.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if max == f32::NEG_INFINITY {
             return Err(RowError::NoCandidate);
         }
         let max = f64::from(max);
-        let sum: f64 =
-            values.iter().zip(&counts).map(|(&value, &count)| f64::from(count) * (f64::from(value) - max).exp()).sum();
+        let weighted = values.iter().zip(&self.counts);
+        let sum: f64 = weighted.map(|(&value, &count)| f64::from(count) * (f64::from(value) - max).exp()).sum();
         let normaliser = max + sum.ln();
-        let log_probs = values.iter().map(|&value| f64::from(value) - normaliser).collect();
-        Ok(Self { log_probs, counts, index })
+        self.log_probs.clear();
+        self.log_probs.extend(values.iter().map(|&value| f64::from(value) - normaliser));
+        Ok(())
     }
 
     /// How many distinct logits there are.
@@ -110,6 +102,16 @@ impl LogitSet {
     #[must_use]
     pub fn position(&self, token: usize) -> Option<usize> {
         self.index.get(token).filter(|&&position| position != REMOVED).map(|&position| position as usize)
+    }
+
+    /// Fills `order` with the positions of the groups from the most probable down; equal logits stand side by side.
+    pub(crate) fn descending(&self, order: &mut Vec<u32>) {
+        order.clear();
+        order.extend((0..self.len() as u32).rev());
+        if !self.ascending {
+            let ell = |position: u32| self.log_probs[position as usize];
+            order.sort_unstable_by(|&a, &b| ell(b).total_cmp(&ell(a)));
+        }
     }
 
     /// Spreads one value per distinct logit over the tokens; −inf tokens stay −inf.

@@ -1,12 +1,16 @@
 //! A sampler network with its parameters.
 
 use crate::{
-    Architecture, LogitSet, RowLoss, SamplerError, Statistic, Target,
+    Architecture, Grouping, LogitSet, RowError, RowLoss, SamplerError, Statistic, Target,
     attention::{Attention, AttentionState},
+    gate::Gate,
+    grouping::Grouper,
+    interpolation::Grid,
     kernels::reserve,
     layout::{Init, Layout},
     loss::loss_and_gradient,
     pointwise::{Aware, Local, PointwiseState},
+    ranked::{Ranked, RankedState},
     real::Real,
     row::Row,
 };
@@ -19,6 +23,7 @@ enum Network {
     Local(Local),
     Aware(Aware),
     Attention(Attention),
+    Ranked(Ranked),
 }
 
 /// A network of one of the architectures, with its parameters in `T`.
@@ -37,6 +42,10 @@ pub struct Workspace<T> {
     row: Row<T>,
     attention: AttentionState<T>,
     pointwise: PointwiseState<T>,
+    ranked: RankedState<T>,
+    set: LogitSet,
+    grouper: Grouper,
+    grid: Grid,
     modified: Vec<T>,
     output: Vec<T>,
     gradient: Vec<T>,
@@ -58,6 +67,7 @@ impl<T: Real> Sampler<T> {
                 (Network::Aware(Aware::new(config, &mut layout)), config.statistics.clone())
             }
             Architecture::SamplingNetwork(config) => (Network::Attention(Attention::new(config, &mut layout)), vec![]),
+            Architecture::RankedTransform(config) => (Network::Ranked(Ranked::new(config, &mut layout)), vec![]),
         };
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let mut params = Vec::with_capacity(layout.len());
@@ -99,15 +109,34 @@ impl<T: Real> Sampler<T> {
         &workspace.output
     }
 
-    fn run(&self, set: &LogitSet, keep: bool, workspace: &mut Workspace<T>) {
-        let Workspace { row, attention, pointwise, modified, output, .. } = workspace;
-        row.fill(set, &self.statistics);
+    fn run(&self, set: &LogitSet, train: bool, workspace: &mut Workspace<T>) {
+        workspace.row.fill(set, &self.statistics);
+        if matches!(self.network, Network::Ranked(_)) {
+            workspace.ranked.fill(set);
+        }
+        self.run_row(train, workspace);
+    }
+
+    /// Evaluates the network on the row, and the features, that are in the workspace.
+    fn run_row(&self, train: bool, workspace: &mut Workspace<T>) {
+        let Workspace { row, attention, pointwise, ranked, modified, output, .. } = workspace;
         let modified = reserve(modified, row.ell.len());
         let output = reserve(output, row.ell.len());
         match &self.network {
             Network::Local(network) => network.forward(&self.params, row, pointwise, modified, output),
             Network::Aware(network) => network.forward(&self.params, row, pointwise, modified, output),
-            Network::Attention(network) => network.forward(&self.params, row, keep, attention, modified, output),
+            Network::Attention(network) => network.forward(&self.params, row, train, attention, modified, output),
+            Network::Ranked(network) => network.forward(&self.params, row, ranked, output),
+        }
+    }
+
+    /// The truncation of the row that was evaluated last; none where it is not a function of the modified logit.
+    fn gate(&self, workspace: &Workspace<T>) -> Option<Gate<T>> {
+        match &self.network {
+            Network::Local(network) => Some(network.gate(&self.params)),
+            Network::Aware(network) => Some(network.gate(&self.params, &workspace.row.statistics)),
+            Network::Attention(_) => Some(workspace.attention.gate()),
+            Network::Ranked(_) => None,
         }
     }
 
@@ -127,12 +156,13 @@ impl<T: Real> Sampler<T> {
         grads: &mut [T],
     ) -> RowLoss {
         self.run(set, true, workspace);
-        let Workspace { row, attention, pointwise, modified, output, gradient } = workspace;
+        let Workspace { row, attention, pointwise, ranked, modified, output, gradient, .. } = workspace;
         let loss = loss_and_gradient(set, output, target, gamma, Some((gradient, scale)));
         match &self.network {
             Network::Local(network) => network.backward(&self.params, row, pointwise, modified, gradient, grads),
             Network::Aware(network) => network.backward(&self.params, row, pointwise, modified, gradient, grads),
             Network::Attention(network) => network.backward(&self.params, row, attention, modified, gradient, grads),
+            Network::Ranked(network) => network.backward(&self.params, ranked, gradient, grads),
         }
         loss
     }
@@ -141,9 +171,53 @@ impl<T: Real> Sampler<T> {
     ///
     /// # Errors
     /// The row holds NaN or +inf, or no finite logit.
-    pub fn apply(&self, logits: &mut [f32], workspace: &mut Workspace<T>) -> Result<(), crate::RowError> {
-        let set = LogitSet::distinct(logits)?;
-        set.scatter(self.forward(&set, workspace), logits);
+    pub fn apply(&self, logits: &mut [f32], workspace: &mut Workspace<T>) -> Result<(), RowError> {
+        // Ranks need the logits in order, which is what distinct groups come in.
+        let ranked = matches!(self.network, Network::Ranked(_));
+        self.apply_grouped(logits, if ranked { Grouping::Distinct } else { Grouping::Automatic }, workspace)
+    }
+
+    /// [`Sampler::apply`] with a choice of how tokens are grouped; the result is the same up to rounding.
+    ///
+    /// # Errors
+    /// As for [`Sampler::apply`].
+    pub fn apply_grouped(
+        &self,
+        logits: &mut [f32],
+        grouping: Grouping,
+        workspace: &mut Workspace<T>,
+    ) -> Result<(), RowError> {
+        // The set's memory is the workspace's, which the forward pass borrows too.
+        let mut set = std::mem::take(&mut workspace.set);
+        let grouped = set.refill(logits, grouping, &mut workspace.grouper);
+        if grouped.is_ok() {
+            set.scatter(self.forward(&set, workspace), logits);
+        }
+        workspace.set = set;
+        grouped
+    }
+
+    /// [`Sampler::apply`] on a grid of knots, for rows of many distinct logits: the result differs from the exact one by about
+    /// [`INTERPOLATION_TOLERANCE`](crate::INTERPOLATION_TOLERANCE). A [`RankedTransform`](crate::RankedTransform), whose
+    /// features jump from logit to logit, and rows that span more than 127 nats are evaluated exactly.
+    ///
+    /// # Errors
+    /// As for [`Sampler::apply`].
+    pub fn apply_interpolated(&self, logits: &mut [f32], workspace: &mut Workspace<T>) -> Result<(), RowError> {
+        if matches!(self.network, Network::Ranked(_))
+            || !workspace.grid.fill(logits, &self.statistics, &mut workspace.row)?
+        {
+            return self.apply(logits, workspace);
+        }
+        self.run_row(false, workspace);
+        let Some(gate) = self.gate(workspace) else { return self.apply(logits, workspace) };
+        let Workspace { grid, modified, output, gradient, .. } = workspace;
+        let tokens = reserve(gradient, logits.len());
+        grid.interpolate(modified, logits, tokens);
+        gate.forward(tokens, reserve(output, logits.len()));
+        for (logit, &new) in logits.iter_mut().zip(&*output).filter(|(logit, _)| **logit != f32::NEG_INFINITY) {
+            *logit = new.f64() as f32;
+        }
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! Checkpoint directories: written, read back, and refused when something is wrong with them.
 #![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
-use lsn_samplers::{Architecture, CONFIG_FILE, Checkpoint, REFERENCE_FILE, Sampler, SamplingNetwork, WEIGHTS_FILE};
+use lsn_samplers::{
+    Architecture, CONFIG_FILE, Checkpoint, REFERENCE_FILE, RankedTransform, Sampler, SamplingNetwork, WEIGHTS_FILE,
+};
 use serde_json::{Value, json};
 use std::{fs, path::Path};
 
@@ -31,6 +33,30 @@ fn a_checkpoint_comes_back_bit_by_bit() {
     let before = (bytes(WEIGHTS_FILE), bytes(CONFIG_FILE));
     loaded.save(directory.path()).unwrap();
     assert_eq!((bytes(WEIGHTS_FILE), bytes(CONFIG_FILE)), before);
+}
+
+#[test]
+fn a_ranked_transform_comes_back_under_its_own_name() {
+    let directory = tempfile::tempdir().unwrap();
+    let architecture = Architecture::RankedTransform(RankedTransform { hidden_dims: 6 });
+    let checkpoint = Checkpoint { sampler: Sampler::new(architecture.clone(), 4).unwrap(), provenance: Value::Null };
+    checkpoint.save(directory.path()).unwrap();
+    let config: Value = serde_json::from_slice(&fs::read(directory.path().join(CONFIG_FILE)).unwrap()).unwrap();
+    assert_eq!(
+        (&config["architecture"], &config["arguments"]),
+        (&json!("RankedTransform"), &json!({"hidden_dims": 6}))
+    );
+    let loaded = Checkpoint::load(directory.path()).unwrap();
+    assert_eq!(loaded.sampler.architecture(), &architecture);
+    assert_eq!(loaded.sampler.parameters(), checkpoint.sampler.parameters());
+    edit_config(directory.path(), |config| config["arguments"]["hidden_dims"] = json!(7));
+    let message = Checkpoint::load(directory.path()).unwrap_err().to_string();
+    assert!(
+        message.contains("hidden.weight") && message.contains("[6, 15]") && message.contains("[7, 15]"),
+        "{message}"
+    );
+    edit_config(directory.path(), |config| config["arguments"] = json!({"hidden_dims": 6, "width": 3}));
+    assert!(Checkpoint::load(directory.path()).unwrap_err().to_string().contains("width"));
 }
 
 #[test]

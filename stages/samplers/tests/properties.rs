@@ -2,8 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 use lsn_samplers::{
-    Architecture, LocalProbabilityTransform, LogitSet, RowError, Sampler, SamplingNetwork,
-    SimpleDistributionAwareTransform, Statistic, Target, Workspace,
+    AdamWConfig, Architecture, Example, Grouping, INTERPOLATION_TOLERANCE, LocalProbabilityTransform, LogitSet,
+    RankedTransform, Real, RowError, Sampler, SamplingNetwork, Schedule, ScheduleKind,
+    SimpleDistributionAwareTransform, Statistic, Target, Trainer, TrainerConfig, Workspace,
 };
 use proptest::prelude::*;
 
@@ -16,6 +17,7 @@ fn architectures() -> Vec<Architecture> {
             statistics: vec![Statistic::MaxLogProb, Statistic::Entropy],
         }),
         Architecture::SamplingNetwork(SamplingNetwork { d_model: 12, d_ff: 20, n_blocks: 2, n_heads: 3, scale: true }),
+        Architecture::RankedTransform(RankedTransform { hidden_dims: 7 }),
     ]
 }
 
@@ -41,9 +43,9 @@ fn row() -> impl Strategy<Value = (Vec<f32>, Vec<f32>)> {
     })
 }
 
-fn gradients(sampler: &Sampler<f64>, set: &LogitSet, target: &[f32]) -> (f64, Vec<f64>) {
+fn gradients<T: Real>(sampler: &Sampler<T>, set: &LogitSet, target: &[f32]) -> (f64, Vec<T>) {
     let target = Target::new(set, target).unwrap();
-    let mut grads = vec![0.0; sampler.parameters().len()];
+    let mut grads = vec![T::ZERO; sampler.parameters().len()];
     let loss = sampler.loss_and_gradient(set, &target, (1.5, 1.0), &mut Workspace::default(), &mut grads);
     (loss.total(1.5), grads)
 }
@@ -67,21 +69,102 @@ proptest! {
     }
 
     #[test]
-    fn single_precision_agrees_between_dense_and_distinct((logits, _) in row()) {
+    fn single_precision_agrees_however_tokens_are_grouped((logits, target) in row()) {
         for architecture in architectures() {
             let sampler = Sampler::<f32>::new(architecture, 3).unwrap();
             let mut workspace = Workspace::default();
-            let mut spread = |set: LogitSet| {
-                let mut out = vec![0.0; logits.len()];
-                set.scatter(sampler.forward(&set, &mut workspace), &mut out);
-                out
+            let mut evaluate = |grouping: Grouping| {
+                let mut out = logits.clone();
+                sampler.apply_grouped(&mut out, grouping, &mut workspace).unwrap();
+                let set = LogitSet::new(&logits, grouping).unwrap();
+                (out, gradients(&sampler, &set, &target).1)
             };
-            let dense = spread(LogitSet::dense(&logits).unwrap());
-            let distinct = spread(LogitSet::distinct(&logits).unwrap());
+            let (dense, dense_grads) = evaluate(Grouping::Dense);
             let scale = dense.iter().filter(|z| z.is_finite()).fold(1.0_f32, |scale, z| scale.max(z.abs()));
-            for ((a, b), raw) in dense.iter().zip(&distinct).zip(&logits) {
-                prop_assert_eq!(*raw == f32::NEG_INFINITY, *a == f32::NEG_INFINITY);
-                prop_assert!(a == b || (a - b).abs() <= 1e-5 * scale, "{} {}", a, b);
+            let slope = dense_grads.iter().fold(1.0_f32, |scale, g| scale.max(g.abs()));
+            for grouping in [Grouping::Distinct, Grouping::Automatic] {
+                let (other, grads) = evaluate(grouping);
+                for ((a, b), raw) in dense.iter().zip(&other).zip(&logits) {
+                    prop_assert_eq!(*raw == f32::NEG_INFINITY, *a == f32::NEG_INFINITY);
+                    prop_assert!(a == b || (a - b).abs() <= 1e-5 * scale, "{} {}", a, b);
+                }
+                for (a, b) in dense_grads.iter().zip(&grads) {
+                    prop_assert!(a.is_finite() && (a - b).abs() <= 1e-5 * slope, "{} {}", a, b);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_those_of_finite_differences((logits, target) in row(), seed in 0u64..1000) {
+        const STEP: f64 = 1e-5;
+        let set = LogitSet::distinct(&logits).unwrap();
+        for architecture in architectures() {
+            let mut sampler = Sampler::<f64>::new(architecture.clone(), seed).unwrap();
+            let (loss, grads) = gradients(&sampler, &set, &target);
+            // Another untrained network's parameters are a random direction.
+            let direction = Sampler::<f64>::new(architecture, seed + 1).unwrap().parameters().to_vec();
+            let start = sampler.parameters().to_vec();
+            let mut along = |step: f64| {
+                let moved = sampler.parameters_mut().iter_mut().zip(&start).zip(&direction);
+                moved.for_each(|((parameter, start), direction)| *parameter = start + step * direction);
+                gradients(&sampler, &set, &target).0
+            };
+            let slope = (along(STEP) - along(-STEP)) / (2.0 * STEP);
+            let expected: f64 = grads.iter().zip(&direction).map(|(gradient, direction)| gradient * direction).sum();
+            let tolerance = 1e-6 * grads.iter().fold(loss.abs().max(1.0), |scale, g| scale.max(g.abs()));
+            prop_assert!((slope - expected).abs() <= tolerance, "{slope} {expected}");
+        }
+    }
+
+    #[test]
+    fn interpolation_keeps_to_its_tolerance(
+        logits in prop::collection::vec(prop_oneof![9 => -25.0f32..10.0, 1 => Just(f32::NEG_INFINITY)], 1..3000),
+        seed in 0u64..1000,
+    ) {
+        prop_assume!(logits.iter().any(|logit| logit.is_finite()));
+        for architecture in architectures() {
+            let sampler = Sampler::<f32>::new(architecture, seed).unwrap();
+            let (mut exact, mut grid) = (logits.clone(), logits.clone());
+            sampler.apply(&mut exact, &mut Workspace::default()).unwrap();
+            sampler.apply_interpolated(&mut grid, &mut Workspace::default()).unwrap();
+            let scale = exact.iter().filter(|z| z.is_finite()).fold(1.0_f64, |scale, z| scale.max(f64::from(z.abs())));
+            for (a, b) in exact.iter().zip(&grid) {
+                let error = f64::from((a - b).abs());
+                prop_assert!(a == b || error <= INTERPOLATION_TOLERANCE * scale, "{a} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_batch_of_different_rows_trains_alike_however_tokens_are_grouped(
+        rows in prop::collection::vec(row(), 1..5)
+    ) {
+        let config = TrainerConfig {
+            adamw: AdamWConfig::default(),
+            schedule: Schedule { kind: ScheduleKind::Constant, lr: 1e-3, warmup_steps: 0, total_steps: 3 },
+            gamma: 1.0,
+            max_grad_norm: Some(1.0),
+        };
+        for architecture in architectures() {
+            let train = |grouping: Grouping| {
+                let example = |(logits, target): &(Vec<f32>, Vec<f32>)| {
+                    let set = LogitSet::new(logits, grouping).unwrap();
+                    let target = Target::new(&set, target).unwrap();
+                    Example { set, target }
+                };
+                let batch: Vec<Example> = rows.iter().map(example).collect();
+                let sampler = Sampler::<f64>::new(architecture.clone(), 2).unwrap();
+                let mut trainer = Trainer::new(sampler, config).unwrap();
+                (0..3).map(|_| trainer.step(std::slice::from_ref(&batch)).map(|metrics| metrics.loss)).collect::<Vec<_>>()
+            };
+            let (dense, distinct) = (train(Grouping::Dense), train(Grouping::Distinct));
+            for (a, b) in dense.iter().zip(&distinct) {
+                match (a, b) {
+                    (Ok(a), Ok(b)) => prop_assert!((a - b).abs() <= 1e-8 * a.abs().max(1.0), "{a} {b}"),
+                    // A batch that asks nothing of a network, such as rows of one candidate, gives no gradient either way.
+                    (a, b) => prop_assert_eq!(a.is_ok(), b.is_ok()),
+                }
             }
         }
     }
@@ -93,12 +176,19 @@ proptest! {
         rotated.rotate_left(by);
         for architecture in architectures() {
             let sampler = Sampler::<f32>::new(architecture, 5).unwrap();
-            let (mut a, mut b) = (logits.clone(), rotated.clone());
-            sampler.apply(&mut a, &mut Workspace::default()).unwrap();
-            sampler.apply(&mut b, &mut Workspace::default()).unwrap();
+            let apply = |row: &[f32], grouping: Grouping| {
+                let mut row = row.to_vec();
+                sampler.apply_grouped(&mut row, grouping, &mut Workspace::default()).unwrap();
+                row
+            };
+            let mut a = apply(&logits, Grouping::Distinct);
             a.rotate_left(by);
             // Distinct values come in sorted order, so not even rounding differs.
-            prop_assert_eq!(a, b);
+            prop_assert_eq!(&a, &apply(&rotated, Grouping::Distinct));
+            let scale = a.iter().filter(|z| z.is_finite()).fold(1.0_f32, |scale, z| scale.max(z.abs()));
+            for (a, b) in a.iter().zip(&apply(&rotated, Grouping::Dense)) {
+                prop_assert!(a == b || (a - b).abs() <= 1e-5 * scale, "{} {}", a, b);
+            }
         }
     }
 }
@@ -123,8 +213,24 @@ fn what_cannot_be_worked_on_is_an_error() {
     let heads = SamplingNetwork { d_model: 32, d_ff: 64, n_blocks: 4, n_heads: 5, scale: false };
     let message = Sampler::<f32>::new(Architecture::SamplingNetwork(heads), 0).unwrap_err().to_string();
     assert!(message.contains("32") && message.contains('5'), "{message}");
+    let ranked = Architecture::RankedTransform(RankedTransform { hidden_dims: 0 });
+    let message = Sampler::<f32>::new(ranked, 0).unwrap_err().to_string();
+    assert!(message.contains("RankedTransform") && message.contains("`hidden_dims` is 0"), "{message}");
     let sampler = Sampler::<f32>::new(Architecture::default(), 0).unwrap();
     assert!(sampler.apply_rows(&mut [0.0; 5], 2).is_err());
+}
+
+#[test]
+fn a_row_too_wide_for_the_grid_is_exact() {
+    let sampler = Sampler::<f32>::new(Architecture::default(), 1).unwrap();
+    let (mut exact, mut grid) = ([0.0, -300.0, -1.3, f32::NEG_INFINITY], [0.0, -300.0, -1.3, f32::NEG_INFINITY]);
+    sampler.apply(&mut exact, &mut Workspace::default()).unwrap();
+    sampler.apply_interpolated(&mut grid, &mut Workspace::default()).unwrap();
+    assert_eq!(exact, grid);
+    assert_eq!(
+        sampler.apply_interpolated(&mut [0.0, f32::NAN], &mut Workspace::default()).map_err(|error| error.to_string()),
+        Err("logit of token 1 is NaN, expected a finite number or -inf".to_owned())
+    );
 }
 
 #[test]

@@ -1,0 +1,297 @@
+//! One block of `SamplingNetwork` on a tile of distinct logits: linear attention, feed-forward, two norms.
+//!
+//! Heads are blocks on the diagonal of one `[width, width + heads]` context matrix: `Σ φ(k)·vᵀ`, then `Σ φ(k)` in its head's
+//! column.
+
+use crate::{
+    architecture::SamplingNetwork,
+    kernels::{View, add, feature_map, feature_map_backward, multiply_add, product, reserve, sum},
+    layout::Layout,
+    linear::Linear,
+    norm::LayerNorm,
+    real::{Real, vectorised},
+    swiglu::SwiGlu,
+};
+
+/// Added to the attention's denominator.
+const EPS: f64 = 1e-6;
+
+/// The layers of one block.
+#[derive(Debug)]
+pub(crate) struct Block {
+    width: usize,
+    heads: usize,
+    qkv: Linear,
+    out: Linear,
+    norm1: LayerNorm,
+    norm2: LayerNorm,
+    ffn: SwiGlu,
+}
+
+/// What the first pass of a block leaves for its second pass and for the backward pass, per tile.
+#[derive(Debug, Default)]
+pub(crate) struct Projection<T> {
+    input: Vec<T>,
+    /// φ(q), φ(k), v: `[3·width, n]`.
+    qkv: Vec<T>,
+}
+
+/// What the second pass of a block leaves for the backward pass, per tile.
+#[derive(Debug, Default)]
+pub(crate) struct Activations<T> {
+    attended: Vec<T>,
+    /// 1 / denominator of each head: `[heads, n]`.
+    inverse: Vec<T>,
+    normal1: Vec<T>,
+    deviation1: Vec<T>,
+    middle: Vec<T>,
+    pre: Vec<T>,
+    normal2: Vec<T>,
+    deviation2: Vec<T>,
+}
+
+/// Working memory of one tile.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch<T> {
+    pub hidden: Vec<T>,
+    wide: Vec<T>,
+    pub other: Vec<T>,
+    norm: Vec<T>,
+}
+
+vectorised! {
+    /// `attended = numerator · 1/(denominator + ε)` for one head of `size` features; `inverse` keeps the factor.
+    fn divide_head<T: Real>(numerator: &[T], denominator: &[T], inverse: &mut [T], attended: &mut [T]) {
+        let n = denominator.len();
+        for (inverse, &denominator) in inverse.iter_mut().zip(denominator) {
+            *inverse = T::ONE / (denominator + T::of(EPS));
+        }
+        for (attended, numerator) in attended.chunks_exact_mut(n).zip(numerator.chunks_exact(n)) {
+            for ((attended, &numerator), &inverse) in attended.iter_mut().zip(numerator).zip(&*inverse) {
+                *attended = numerator * inverse;
+            }
+        }
+    }
+}
+
+vectorised! {
+    /// Backward of [`divide_head`]: `gradient` holds d attended and becomes d numerator; `slope` becomes d denominator.
+    fn divide_head_backward<T: Real>(attended: &[T], inverse: &[T], gradient: &mut [T], slope: &mut [T]) {
+        let n = inverse.len();
+        slope.fill(T::ZERO);
+        for (gradient, attended) in gradient.chunks_exact_mut(n).zip(attended.chunks_exact(n)) {
+            let columns = gradient.iter_mut().zip(attended).zip(inverse).zip(&mut *slope);
+            for (((gradient, &attended), &inverse), slope) in columns {
+                *gradient *= inverse;
+                *slope += -(*gradient * attended);
+            }
+        }
+    }
+}
+
+impl Block {
+    pub fn new(config: &SamplingNetwork, index: usize, layout: &mut Layout) -> Self {
+        let (width, name) = (config.d_model, |part: &str| format!("blocks.{index}.{part}"));
+        Self {
+            width,
+            heads: config.n_heads,
+            qkv: layout.linear(&name("qkv_proj"), width, 3 * width),
+            out: layout.linear(&name("attention.o_proj"), width, width),
+            norm1: layout.layer_norm(&name("norm1"), width),
+            norm2: layout.layer_norm(&name("norm2"), width),
+            ffn: layout.swiglu(&name("ffn"), width, 0, config.d_ff, width),
+        }
+    }
+
+    fn context_stride(&self) -> usize {
+        self.width + self.heads
+    }
+
+    /// Elements of a context matrix.
+    pub fn context_len(&self) -> usize {
+        self.width * self.context_stride()
+    }
+
+    /// Elements per column that [`Projection`] and [`Activations`] hold.
+    pub fn activations(&self) -> usize {
+        8 * self.width + self.heads + 2 * self.ffn.down.inputs + 2
+    }
+
+    /// Zeroes what a context matrix holds outside the heads' own blocks.
+    pub fn mask<T: Real>(&self, context: &mut [T]) {
+        let size = self.width / self.heads;
+        for (feature, row) in context.chunks_exact_mut(self.context_stride()).enumerate() {
+            let head = feature / size;
+            let (values, sums) = row.split_at_mut(self.width);
+            values[..head * size].fill(T::ZERO);
+            values[(head + 1) * size..].fill(T::ZERO);
+            for (other, sum) in sums.iter_mut().enumerate() {
+                if other != head {
+                    *sum = T::ZERO;
+                }
+            }
+        }
+    }
+
+    /// First pass: queries, keys and values of a tile `[width, n]`.
+    pub fn project<T: Real>(&self, params: &[T], n: usize, input: &[T], projection: &mut Projection<T>) {
+        reserve(&mut projection.input, input.len()).copy_from_slice(input);
+        let qkv = reserve(&mut projection.qkv, 3 * self.width * n);
+        self.qkv.forward(params, input, &[], n, qkv);
+        feature_map(&mut qkv[..2 * self.width * n]);
+    }
+
+    /// Adds a tile's share to the context; `counts` are empty where all are 1.
+    pub fn add_context<T: Real>(
+        &self,
+        n: usize,
+        projection: &Projection<T>,
+        counts: &[T],
+        scratch: &mut Scratch<T>,
+        context: &mut [T],
+    ) {
+        let (width, stride) = (self.width, self.context_stride());
+        let (mut keys, values) = projection.qkv[width * n..].split_at(width * n);
+        if !counts.is_empty() {
+            let weighted = reserve(&mut scratch.wide, width * n);
+            for (out, keys) in weighted.chunks_exact_mut(n).zip(keys.chunks_exact(n)) {
+                product(keys, counts, out);
+            }
+            keys = weighted;
+        }
+        let (keys_view, values_view) = (View::new(keys, width, n, n), View::new(values, width, n, n));
+        multiply_add(keys_view, values_view.transposed(), context, stride, true);
+        let size = width / self.heads;
+        for (feature, keys) in keys.chunks_exact(n).enumerate() {
+            context[feature * stride + width + feature / size] += sum(keys);
+        }
+    }
+
+    /// Second pass: attention, feed-forward and both norms of a tile; `x: [width, n]` becomes the block's output.
+    #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
+    pub fn finish<T: Real>(
+        &self,
+        params: &[T],
+        n: usize,
+        projection: &Projection<T>,
+        context: &[T],
+        saved: &mut Activations<T>,
+        scratch: &mut Scratch<T>,
+        x: &mut [T],
+    ) {
+        let (width, heads, stride) = (self.width, self.heads, self.context_stride());
+        let mixed = reserve(&mut scratch.wide, stride * n);
+        let queries = View::new(&projection.qkv[..width * n], width, n, n);
+        multiply_add(View::new(context, width, stride, stride).transposed(), queries, mixed, n, false);
+        let (numerators, denominators) = mixed.split_at(width * n);
+        let attended = reserve(&mut saved.attended, width * n);
+        let inverse = reserve(&mut saved.inverse, heads * n);
+        let size = width / heads * n;
+        for head in 0..heads {
+            divide_head(
+                &numerators[head * size..(head + 1) * size],
+                &denominators[head * n..(head + 1) * n],
+                &mut inverse[head * n..(head + 1) * n],
+                &mut attended[head * size..(head + 1) * size],
+            );
+        }
+        let normal1 = reserve(&mut saved.normal1, width * n);
+        self.out.forward(params, attended, &[], n, normal1);
+        add(&projection.input, normal1);
+        let middle = reserve(&mut saved.middle, width * n);
+        self.norm1.forward(params, n, normal1, &mut saved.deviation1, &mut scratch.norm, middle);
+        let normal2 = reserve(&mut saved.normal2, width * n);
+        self.ffn.forward(params, (middle, &[]), n, &mut saved.pre, &mut scratch.hidden, normal2);
+        add(middle, normal2);
+        self.norm2.forward(params, n, normal2, &mut saved.deviation2, &mut scratch.norm, x);
+    }
+
+    /// Backward of [`Block::finish`]: from the gradient of the block's output to that of the queries (in `dqkv`), of the
+    /// context, and of the residual input (in `gradient`).
+    #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
+    pub fn finish_backward<T: Real>(
+        &self,
+        params: &[T],
+        n: usize,
+        projection: &Projection<T>,
+        context: &[T],
+        saved: &mut Activations<T>,
+        scratch: &mut Scratch<T>,
+        (gradient, dqkv): (&mut Vec<T>, &mut Vec<T>),
+        dcontext: &mut [T],
+        grads: &mut [T],
+    ) {
+        let (width, heads, stride) = (self.width, self.heads, self.context_stride());
+        let norm2 = (&saved.normal2[..], &saved.deviation2[..]);
+        self.norm2.backward(params, n, norm2, &mut scratch.norm, gradient, grads);
+        let dmiddle = reserve(&mut scratch.other, width * n);
+        dmiddle.copy_from_slice(gradient);
+        self.ffn.backward(
+            params,
+            (&saved.middle, &[]),
+            n,
+            &mut saved.pre,
+            &mut scratch.hidden,
+            gradient,
+            grads,
+            &mut [],
+            Some((&mut *dmiddle, true)),
+        );
+        let norm1 = (&saved.normal1[..], &saved.deviation1[..]);
+        self.norm1.backward(params, n, norm1, &mut scratch.norm, dmiddle, grads);
+        self.out.backward_params(params, (&saved.attended, &[]), dmiddle, n, grads, &mut []);
+        let dmixed = reserve(&mut scratch.wide, stride * n);
+        self.out.backward_input(params, dmiddle, n, dmixed, false);
+        std::mem::swap(gradient, &mut scratch.other);
+        let (dnumerators, ddenominators) = dmixed.split_at_mut(width * n);
+        let size = width / heads * n;
+        for head in 0..heads {
+            divide_head_backward(
+                &saved.attended[head * size..(head + 1) * size],
+                &saved.inverse[head * n..(head + 1) * n],
+                &mut dnumerators[head * size..(head + 1) * size],
+                &mut ddenominators[head * n..(head + 1) * n],
+            );
+        }
+        let queries = &projection.qkv[..width * n];
+        let dmixed = View::new(dmixed, stride, n, n);
+        multiply_add(View::new(queries, width, n, n), dmixed.transposed(), dcontext, stride, true);
+        let dqkv = reserve(dqkv, 3 * width * n);
+        multiply_add(View::new(context, width, stride, stride), dmixed, dqkv, n, false);
+        feature_map_backward(queries, &mut dqkv[..width * n]);
+    }
+
+    /// Backward of the first pass: from the gradient of the context to that of keys and values, and on to the block's input.
+    #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
+    pub fn project_backward<T: Real>(
+        &self,
+        params: &[T],
+        n: usize,
+        projection: &Projection<T>,
+        counts: &[T],
+        dcontext: &[T],
+        (gradient, dqkv): (&mut [T], &mut [T]),
+        grads: &mut [T],
+    ) {
+        let (width, stride) = (self.width, self.context_stride());
+        let (keys, values) = projection.qkv[width * n..].split_at(width * n);
+        let (dkeys, dvalues) = dqkv[width * n..].split_at_mut(width * n);
+        let size = width / self.heads;
+        for (feature, dkeys) in dkeys.chunks_exact_mut(n).enumerate() {
+            dkeys.fill(dcontext[feature * stride + width + feature / size]);
+        }
+        let slope = View::new(dcontext, width, width, stride);
+        multiply_add(slope, View::new(values, width, n, n), dkeys, n, true);
+        multiply_add(slope.transposed(), View::new(keys, width, n, n), dvalues, n, false);
+        feature_map_backward(keys, dkeys);
+        if !counts.is_empty() {
+            for gradient in dkeys.chunks_exact_mut(n).chain(dvalues.chunks_exact_mut(n)) {
+                for (gradient, &count) in gradient.iter_mut().zip(counts) {
+                    *gradient *= count;
+                }
+            }
+        }
+        self.qkv.backward_params(params, (&projection.input, &[]), dqkv, n, grads, &mut []);
+        self.qkv.backward_input(params, dqkv, n, gradient, true);
+    }
+}

@@ -1,0 +1,211 @@
+//! What a truncation rule asks about a token: rank, mass, surprise and how typical it is.
+//!
+//! All features depend on a token only through its logit, so tokens with equal logits share them, and on the row only through
+//! sums over the vocabulary: they commute with permutations. Each makes the cut of some rule a linear one: rank that of top-k,
+//! mass before that of top-p, distance to the maximum those of min-p and top-nσ, surprise that of epsilon and, less the
+//! entropy, eta, mass of more typical tokens that of typical sampling, entropy before that of top-H.
+
+use crate::{kernels::reserve, real::Real, row::LogitSet};
+
+/// Features per token.
+pub(crate) const FEATURES: usize = 11;
+/// Features per row.
+pub(crate) const CONTEXT: usize = 4;
+/// Columns that are worked on at once.
+pub(crate) const TILE: usize = 512;
+
+/// Logarithms of a mass stop here.
+const LEAST_MASS: f64 = 1e-12;
+/// Scales that bring features into a range of a few units.
+const BY_LOG_PROB: f64 = 0.2;
+const BY_LOG: f64 = 1.0 / 3.0;
+
+/// The features of one row.
+#[derive(Debug, Default)]
+pub(crate) struct RankedFeatures<T> {
+    /// Tile by tile `[FEATURES, n]`, columns in the order of the set.
+    columns: Vec<T>,
+    /// Of the row: ln max p, entropy, standard deviation of the surprise, ln Σ p² (all scaled).
+    pub context: Vec<T>,
+    order: Vec<u32>,
+    runs: Vec<Run>,
+    /// Runs of equal logits by distance of the surprise from the entropy.
+    typical: Vec<u32>,
+}
+
+/// Groups of one logit; more than one only where the set is not of distinct logits.
+#[derive(Debug, Clone, Copy, Default)]
+struct Run {
+    ell: f64,
+    /// Groups `start..end` of the descending order.
+    start: usize,
+    end: usize,
+    tokens: f64,
+    mass: f64,
+    /// Mass of these and all less probable tokens.
+    rest: f64,
+    /// Mass of the tokens that are closer to the entropy.
+    more_typical: f64,
+    /// Mass of those that are not.
+    typical_rest: f64,
+}
+
+impl<T: Real> RankedFeatures<T> {
+    /// `[FEATURES, n]` of the columns from `start` on, where `n` columns make up a tile.
+    pub fn tile(&self, start: usize, n: usize) -> &[T] {
+        &self.columns[start * FEATURES..(start + n) * FEATURES]
+    }
+
+    pub fn fill(&mut self, set: &LogitSet) {
+        self.find_runs(set);
+        let runs = &mut self.runs;
+        let sum = |of: &dyn Fn(&Run) -> f64| runs.iter().map(of).sum::<f64>();
+        let (tokens, max) = (sum(&|run| run.tokens), runs.first().map_or(0.0, |run| run.ell));
+        let entropy = -sum(&|run| run.mass * run.ell);
+        let spread = sum(&|run| run.mass * (run.ell + entropy).powi(2)).sqrt();
+        let collision = sum(&|run| run.mass * run.ell.exp()).ln();
+        let mean = sum(&|run| run.tokens * run.ell) / tokens;
+        let deviation = (sum(&|run| run.tokens * (run.ell - mean).powi(2)) / tokens).sqrt();
+        self.context.clear();
+        self.context.extend(
+            [max * BY_LOG_PROB, entropy * BY_LOG, spread * BY_LOG, collision * BY_LOG_PROB].map(|value| T::of(value)),
+        );
+        rank_by_typicality(runs, &mut self.typical, entropy);
+        let columns = reserve(&mut self.columns, set.len() * FEATURES);
+        let mut rest = 0.0;
+        // From the improbable end, so that small sums are exact.
+        for run in runs.iter_mut().rev() {
+            rest += run.mass;
+            run.rest = rest;
+        }
+        let (mut tokens_before, mut mass_before, mut entropy_before) = (0.0_f64, 0.0, 0.0);
+        for run in runs {
+            let surprise = -run.ell - entropy;
+            let share = if entropy > LEAST_MASS { entropy_before / entropy } else { 0.0 };
+            let features = [
+                run.ell * BY_LOG_PROB,
+                (run.ell - max) * BY_LOG_PROB,
+                if deviation > 0.0 { (run.ell - max) / deviation * BY_LOG } else { 0.0 },
+                tokens_before.ln_1p() * BY_LOG,
+                2.0 * mass_before - 1.0,
+                run.rest.max(LEAST_MASS).ln() * BY_LOG,
+                surprise * BY_LOG,
+                surprise.abs() * BY_LOG,
+                2.0 * run.more_typical - 1.0,
+                run.typical_rest.max(LEAST_MASS).ln() * BY_LOG,
+                2.0 * share - 1.0,
+            ]
+            .map(T::of);
+            for &column in &self.order[run.start..run.end] {
+                let start = column as usize / TILE * TILE;
+                let n = TILE.min(set.len() - start);
+                for (feature, &value) in features.iter().enumerate() {
+                    columns[start * FEATURES + feature * n + column as usize - start] = value;
+                }
+            }
+            tokens_before += run.tokens;
+            mass_before += run.mass;
+            entropy_before -= run.mass * run.ell;
+        }
+    }
+
+    /// Runs of equal logits, the most probable first.
+    fn find_runs(&mut self, set: &LogitSet) {
+        set.descending(&mut self.order);
+        self.runs.clear();
+        for (place, &position) in self.order.iter().enumerate() {
+            let ell = set.log_probs()[position as usize];
+            let tokens = f64::from(set.counts()[position as usize]);
+            match self.runs.last_mut() {
+                Some(run) if run.ell == ell => {
+                    run.end += 1;
+                    run.tokens += tokens;
+                }
+                _ => self.runs.push(Run { ell, start: place, end: place + 1, tokens, ..Run::default() }),
+            }
+        }
+        for run in &mut self.runs {
+            run.mass = run.tokens * run.ell.exp();
+        }
+    }
+}
+
+/// Sets what mass is more typical than a run, and what is not: a merge of the runs above and below the entropy.
+fn rank_by_typicality(runs: &mut [Run], order: &mut Vec<u32>, entropy: f64) {
+    let distance = |run: &Run| (run.ell + entropy).abs();
+    let mut below = runs.partition_point(|run| -run.ell < entropy);
+    let mut above = below;
+    order.clear();
+    while above > 0 || below < runs.len() {
+        if below == runs.len() || (above > 0 && distance(&runs[above - 1]) <= distance(&runs[below])) {
+            above -= 1;
+            order.push(above as u32);
+        } else {
+            order.push(below as u32);
+            below += 1;
+        }
+    }
+    let same = |a: &u32, b: &u32| distance(&runs[*a as usize]) == distance(&runs[*b as usize]);
+    let groups: Vec<usize> = order.chunk_by(same).map(<[u32]>::len).collect();
+    let (mut start, mut before) = (0, 0.0);
+    for &len in &groups {
+        let group = &order[start..start + len];
+        group.iter().for_each(|&run| runs[run as usize].more_typical = before);
+        before += group.iter().map(|&run| runs[run as usize].mass).sum::<f64>();
+        start += len;
+    }
+    let (mut end, mut rest) = (order.len(), 0.0);
+    for &len in groups.iter().rev() {
+        let group = &order[end - len..end];
+        rest += group.iter().map(|&run| runs[run as usize].mass).sum::<f64>();
+        group.iter().for_each(|&run| runs[run as usize].typical_rest = rest);
+        end -= len;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn features_follow_their_definitions(steps in prop::collection::vec(-9i8..9, 1..700)) {
+            let logits: Vec<f32> = steps.iter().map(|&step| f32::from(step) * 0.75).collect();
+            for set in [LogitSet::distinct(&logits).unwrap(), LogitSet::dense(&logits).unwrap()] {
+                let mut ranked = RankedFeatures::<f64>::default();
+                ranked.fill(&set);
+                let ell: Vec<f64> = (0..logits.len()).map(|token| set.log_probs()[set.position(token).unwrap()]).collect();
+                let mass = |of: &dyn Fn(f64) -> bool| ell.iter().filter(|l| of(**l)).map(|l| l.exp()).sum::<f64>();
+                let entropy = -ell.iter().map(|l| l.exp() * l).sum::<f64>();
+                let log = |mass: f64| mass.max(LEAST_MASS).ln() / 3.0;
+                for token in [0, logits.len() / 2, logits.len() - 1] {
+                    let own = ell[token];
+                    // Sums in another order: what is as typical up to rounding counts as that.
+                    let nearer = |l: f64| (l + entropy).abs() < (own + entropy).abs() - 1e-9;
+                    let before = ell.iter().filter(|l| **l > own).count() as f64;
+                    let entropy_before = -ell.iter().filter(|l| **l > own).map(|l| l.exp() * l).sum::<f64>();
+                    let share = if entropy > LEAST_MASS { entropy_before / entropy } else { 0.0 };
+                    let expected = [
+                        (3, (1.0 + before).ln() / 3.0),
+                        (4, 2.0 * mass(&|l| l > own) - 1.0),
+                        (5, log(mass(&|l| l <= own))),
+                        (6, (-own - entropy) / 3.0),
+                        (8, 2.0 * mass(&nearer) - 1.0),
+                        (9, log(mass(&|l| !nearer(l)))),
+                        (10, 2.0 * share - 1.0),
+                    ];
+                    let column = set.position(token).unwrap();
+                    let (start, n) = (column / TILE * TILE, TILE.min(set.len() - column / TILE * TILE));
+                    let tile = ranked.tile(start, n);
+                    for (feature, value) in expected {
+                        let ours = tile[feature * n + column - start];
+                        // Two distances may differ by rounding alone, one from above and one from below.
+                        let tied = ell.iter().any(|l| *l != own && ((l + entropy).abs() - (own + entropy).abs()).abs() < 1e-9);
+                        prop_assert!((ours - value).abs() < 1e-9 || (tied && feature >= 8), "{feature}: {ours} {value}");
+                    }
+                }
+            }
+        }
+    }
+}
