@@ -74,7 +74,7 @@ impl Stage for Analyze {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn inputs(&self, _params: &AnalyzeParams) -> Vec<Port> {

@@ -2,6 +2,7 @@
 
 use crate::analyze::AnalyzeParams;
 use crate::analyze_statistics::{Curves, Record};
+use crate::generate::answer::state_seed;
 use lsn_heuristics::{History, Pipeline, ProcessorConfig, Scratch};
 use lsn_lm::LanguageModel;
 use lsn_report::{Candidate, Example};
@@ -141,7 +142,7 @@ impl<'a> Replayer<'a> {
             .map(|step| ProcessorConfig { name: step.name.clone(), params: step.params.clone().into_iter().collect() })
             .collect();
         let pipeline = Pipeline::from_config(&config).map_err(|error| failed(error.to_string()))?;
-        let mut state = pipeline.start(0);
+        let mut state = pipeline.start(state_seed(generation, &pipeline.canonical()));
         let (mut scratch, mut workspace) = (Scratch::default(), Workspace::default());
         for (position, raw) in logits.chunks_exact(self.model.config().vocab_size).enumerate() {
             let next = generated[position];

@@ -1,16 +1,17 @@
 //! One answer: what names it, what is remembered of it, and the record that it becomes.
 
-use super::{AnswerParams, sampler::NamedSampler};
+use super::AnswerParams;
 use lsn_digest::{Canonical, Digest};
 use lsn_lm::{FinishReason as Ending, Generated};
 use lsn_stage::{
     RowKey,
-    record::{FinishReason, Generation, GenerationId, Prompt},
+    record::{FinishReason, Generation, GenerationId, Prompt, SamplerInfo},
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Version of the row's behaviour: raised whenever the same key would give another answer, or is stored in another form.
-const ROW: &str = "lsn/row/generate/1";
+const ROW: &str = "lsn/row/generate/2";
 /// Domain of the keys of the rows' random numbers.
 const RANDOM: &str = "lsn/generate-random/1";
 
@@ -18,7 +19,8 @@ const RANDOM: &str = "lsn/generate-random/1";
 pub(super) struct Question<'a> {
     pub model: &'a Digest,
     pub prompt: &'a Prompt,
-    pub sampler: &'a NamedSampler,
+    /// The sampler's canonical form.
+    pub canonical: &'a Value,
     pub seed: u64,
 }
 
@@ -30,7 +32,7 @@ impl Question<'_> {
             Some(system) => canonical.str(system),
             None => canonical.none(),
         };
-        canonical.json(&self.sampler.canonical).u64(self.seed);
+        canonical.json(self.canonical).u64(self.seed);
     }
 
     /// The name of the answer in the row memo.
@@ -47,20 +49,21 @@ impl Question<'_> {
         *canonical.finish().as_bytes()
     }
 
+    /// Seed of the sampler's own draws.
+    pub fn state_seed(&self) -> u64 {
+        let mut seed = [0; 8];
+        seed.copy_from_slice(&self.random_key()[24..]);
+        u64::from_le_bytes(seed)
+    }
+
     /// The record of an answer.
-    pub fn record(&self, answer: Answer, params: &AnswerParams) -> Generation {
-        let id = GenerationId::new(
-            self.prompt.prompt_id,
-            &self.sampler.canonical,
-            self.seed,
-            self.model,
-            &params.canonical(),
-        );
+    pub fn record(&self, sampler: &SamplerInfo, answer: Answer, params: &AnswerParams) -> Generation {
+        let id = GenerationId::new(self.prompt.prompt_id, self.canonical, self.seed, self.model, &params.canonical());
         let Answer { token_ids, text, finish_reason, logprobs, error } = answer;
         Generation {
             generation_id: id,
             prompt: self.prompt.clone(),
-            sampler_info: self.sampler.info.clone(),
+            sampler_info: sampler.clone(),
             seed: self.seed,
             generation: text,
             token_ids,
@@ -70,6 +73,14 @@ impl Question<'_> {
             error,
         }
     }
+}
+
+/// The seed that [`Question::state_seed`] gave when `generation` was drawn with a pipeline of this canonical form, so that a
+/// replay makes the same draws. Generations from elsewhere, which name no model of ours, have none: 0.
+pub(crate) fn state_seed(generation: &Generation, canonical: &Value) -> u64 {
+    let Ok(model) = generation.model.parse::<Digest>() else { return 0 };
+    let (prompt, seed) = (&generation.prompt, generation.seed);
+    Question { model: &model, prompt, canonical, seed }.state_seed()
 }
 
 /// What the memo keeps of an answer.

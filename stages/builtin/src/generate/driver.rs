@@ -154,14 +154,14 @@ impl<E: FnMut(Generation) -> StageResult<()>> Shared<'_, E> {
     }
 
     fn question<'a>(&'a self, prompt: &'a Prompt, sampler: &'a NamedSampler, seed: u64) -> Question<'a> {
-        Question { model: &self.digest, prompt, sampler, seed }
+        Question { model: &self.digest, prompt, canonical: &sampler.canonical, seed }
     }
 
     /// Passes an answer on.
     fn emit(&mut self, prompt: &Prompt, sampler: usize, seed: u64, answer: Answer) -> StageResult<()> {
         let Some(sampler) = self.job.samplers.iter().nth(sampler) else { return Ok(()) };
         self.answers.counts.failed += u64::from(answer.is_failed());
-        let record = self.question(prompt, sampler, seed).record(answer, self.job.answer);
+        let record = self.question(prompt, sampler, seed).record(&sampler.info, answer, self.job.answer);
         (self.emit)(record)
     }
 
@@ -244,6 +244,7 @@ where
             let prompt = Arc::clone(&current.prompt);
             let question = shared.question(&prompt, named, seed);
             let (key, random) = (question.row_key(job.answer, job.logprobs), question.random_key());
+            let state_seed = question.state_seed();
             if let Some(answer) = shared.remembered(&key)? {
                 shared.answers.counts.reused += 1;
                 shared.emit(&prompt, sampler, seed, answer)?;
@@ -265,9 +266,7 @@ where
             let tag = self.next_tag;
             self.next_tag += 1;
             shared.pending.insert(tag, row);
-            let mut state_seed = [0; 8];
-            state_seed.copy_from_slice(&random[24..]);
-            let processor = named.start(u64::from_le_bytes(state_seed));
+            let processor = named.start(state_seed);
             return Ok(Some(GenerationRow { tag, prompt: ids, key: random, processor }));
         }
     }

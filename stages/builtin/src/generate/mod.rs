@@ -1,6 +1,6 @@
 //! `generate`: prompts × samplers at one seed → generations, by the embedded language model.
 
-mod answer;
+pub(crate) mod answer;
 pub(crate) mod driver;
 pub(crate) mod sampler;
 
@@ -182,7 +182,7 @@ impl Stage for Generate {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn determinism(&self) -> Determinism {

@@ -47,7 +47,7 @@ impl Stage for Train {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn determinism(&self) -> Determinism {

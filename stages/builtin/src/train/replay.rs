@@ -91,7 +91,7 @@ impl<'a> Replay<'a> {
             .continuation_logits(&sample.prompt, &sample.generated[..wanted])
             .map_err(|error| StageError::user(format!("replaying a training row: {error}")))?;
         let pipeline = self.samples.pipeline(sample.pipeline);
-        let mut state = pipeline.start(0);
+        let mut state = pipeline.start(sample.state_seed);
         let mut scratch = Scratch::default();
         let mut tokens = sample.prompt.clone();
         let mut out = Vec::with_capacity(2 * vocabulary * sample.positions.len());

@@ -1,6 +1,7 @@
 //! The training rows as token ids on disk, and which of their positions are trained on.
 
 use super::TrainParams;
+use crate::generate::answer::state_seed;
 use lsn_digest::Canonical;
 use lsn_heuristics::{Pipeline, ProcessorConfig};
 use lsn_lm::LanguageModel;
@@ -25,6 +26,8 @@ pub struct Sample {
     pub prompt: Vec<u32>,
     pub generated: Vec<u32>,
     pub pipeline: usize,
+    /// Seed of the pipeline's own draws when the row was generated.
+    pub state_seed: u64,
     /// Positions of `generated` that are trained on, ascending.
     pub positions: Vec<u32>,
 }
@@ -37,6 +40,7 @@ struct Entry {
     generated: u32,
     pipeline: u32,
     positions: u32,
+    state_seed: u64,
 }
 
 /// All rows; only their sizes are in memory.
@@ -113,7 +117,9 @@ impl Samples {
                 })
                 .collect();
             let pipeline = Pipeline::from_config(&config).map_err(|error| place(error.to_string()))?;
-            let pipeline = *by_form.entry(pipeline.canonical().to_string()).or_insert_with(|| {
+            let form = pipeline.canonical();
+            let state_seed = state_seed(&generation, &form);
+            let pipeline = *by_form.entry(form.to_string()).or_insert_with(|| {
                 pipelines.push(pipeline);
                 pipelines.len() - 1
             });
@@ -125,6 +131,7 @@ impl Samples {
                 generated: generated.len() as u32,
                 pipeline: pipeline as u32,
                 positions: positions as u32,
+                state_seed,
             });
             for id in prompt.iter().chain(generated) {
                 writer.write_all(&id.to_le_bytes()).map_err(io)?;
@@ -176,6 +183,7 @@ impl Samples {
             prompt: ids[..prompt].to_vec(),
             generated: ids[prompt..].to_vec(),
             pipeline: entry.pipeline as usize,
+            state_seed: entry.state_seed,
             positions,
         })
     }
