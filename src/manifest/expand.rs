@@ -154,7 +154,8 @@ impl<'a> Expander<'a> {
             return stage;
         }
         stage.drafts.clear();
-        let wrong = Wrong { stage: &stage, stage_type: stage_type.as_deref(), node: &node, plain: &plain, shape_is_right };
+        let wrong =
+            Wrong { stage: &stage, stage_type: stage_type.as_deref(), node: &node, plain: &plain, shape_is_right };
         let mut sketch = self.sketch(&wrong, &first, findings);
         if matrix_is_sound && node.get("when").is_none() {
             sketch.instances = Some(matrix.instances);
