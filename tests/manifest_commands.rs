@@ -53,6 +53,13 @@ fn what_init_writes_runs_at_once() {
 }
 
 #[test]
+fn init_makes_the_directory_that_it_is_given() {
+    let directory = tempfile::tempdir().expect("a directory");
+    done(directory.path(), &["init", "new/project"]);
+    assert!(directory.path().join("new/project/pipelines/words.yaml").is_file());
+}
+
+#[test]
 fn init_keeps_what_an_ignore_file_says() {
     let directory = tempfile::tempdir().expect("a directory");
     fs::write(directory.path().join(".gitignore"), "target\n/results/").expect("a file");

@@ -19,8 +19,9 @@ const IGNORED: [&str; 2] = [".lsn/", "results/"];
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The project directory; made where it does not exist
+    // Not called `directory`: clap would take it for the global option of that name, and enter it before it is there.
     #[arg(value_name = "DIR", default_value = ".")]
-    directory: PathBuf,
+    project: PathBuf,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -28,8 +29,8 @@ pub struct Args {
 
 pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     let files = [("pipelines/words.yaml", PIPELINE), ("data/fable.txt", FABLE), ("data/riddle.txt", RIDDLE)];
-    if let Some((name, _)) = files.iter().find(|(name, _)| args.directory.join(name).exists()) {
-        let path = args.directory.join(name);
+    if let Some((name, _)) = files.iter().find(|(name, _)| args.project.join(name).exists()) {
+        let path = args.project.join(name);
         return Err(CliError::usage(format!(
             "`{}` is there already, and `lsn init` overwrites nothing",
             path.display()
@@ -37,29 +38,29 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
         .hint("start in another directory: `lsn init DIR`"));
     }
     for (name, text) in files {
-        let path = args.directory.join(name);
+        let path = args.project.join(name);
         write_new(&path, text).map_err(|error| failed(&path, &error))?;
     }
-    let ignore = args.directory.join(".gitignore");
+    let ignore = args.project.join(".gitignore");
     let added = ignore_results(&ignore).map_err(|error| failed(&ignore, &error))?;
 
     let mut out = io::stdout().lock();
-    let manifest = args.directory.join("pipelines/words.yaml");
+    let manifest = args.project.join("pipelines/words.yaml");
     if args.json {
         let written: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
-        let report = json!({"directory": args.directory, "files": written, "ignored": added});
+        let report = json!({"directory": args.project, "files": written, "ignored": added});
         serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
         writeln!(out)?;
         return Ok(Status::Done);
     }
     for (name, _) in files {
-        writeln!(out, "wrote {}", args.directory.join(name).display())?;
+        writeln!(out, "wrote {}", args.project.join(name).display())?;
     }
     if !added.is_empty() {
         writeln!(out, "added {} to {}", added.join(" and "), ignore.display())?;
     }
     let command =
-        if args.directory == Path::new(".") { "lsn run".to_owned() } else { format!("lsn run {}", manifest.display()) };
+        if args.project == Path::new(".") { "lsn run".to_owned() } else { format!("lsn run {}", manifest.display()) };
     writeln!(out, "now try: {}", Style::strong(command))?;
     Ok(Status::Done)
 }
