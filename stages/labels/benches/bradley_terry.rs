@@ -35,8 +35,7 @@ fn bradley_terry(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("bradley_terry");
     group.sample_size(20);
     for (name, tolerance) in [("1000x101k_1e-6", 1e-6), ("1000x101k_1e-12", 1e-12)] {
-        let options =
-            FitOptions { prior: Prior::None, tolerance, standard_errors: false, ..FitOptions::default() };
+        let options = FitOptions { prior: Prior::None, tolerance, standard_errors: false, ..FitOptions::default() };
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let table = BradleyTerry::new(PLAYERS, games.iter().copied()).unwrap();

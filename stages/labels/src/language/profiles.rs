@@ -30,7 +30,10 @@ pub struct Profiles {
     pub composed: FxHashMap<(char, char), char>,
 }
 
-#[expect(clippy::expect_used, reason = "the table is part of the program, and every test of this module reads all of it")]
+#[expect(
+    clippy::expect_used,
+    reason = "the table is part of the program, and every test of this module reads all of it"
+)]
 static PROFILES: LazyLock<Profiles> = LazyLock::new(|| Profiles::unpack(PACKED).expect("a sound table of profiles"));
 
 /// One number for up to three characters.

@@ -154,13 +154,8 @@ impl Ladder {
 
 impl Compiled {
     fn new(source: &str, flags: Flags) -> Result<Self, PatternError> {
-        let mut new = Self {
-            source: source.to_owned(),
-            flags,
-            groups: 0,
-            ascii: OnceLock::new(),
-            unicode: OnceLock::new(),
-        };
+        let mut new =
+            Self { source: source.to_owned(), flags, groups: 0, ascii: OnceLock::new(), unicode: OnceLock::new() };
         if source.len() > MAX_PATTERN {
             return Err(new.syntax(format!("it is longer than {MAX_PATTERN} bytes")));
         }

@@ -97,9 +97,7 @@ pub fn split_whitespace(text: &str) -> impl Iterator<Item = &str> {
 
 /// `str.splitlines()`.
 pub fn split_lines(text: &str) -> Vec<&str> {
-    let is_end = |c: char| {
-        matches!(c, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}')
-    };
+    let is_end = |c: char| matches!(c, '\n'..='\r' | '\u{1c}'..='\u{1e}' | '\u{85}' | '\u{2028}' | '\u{2029}');
     let mut lines = Vec::new();
     let mut rest = text;
     while let Some(end) = rest.find(is_end) {

@@ -19,6 +19,9 @@ pub enum Decision {
     Tie,
 }
 
+/// Standard error of a rating that the games do not bound.
+const BOUNDLESS: f64 = 1e4;
+
 /// Games with ties.
 pub struct Davidson {
     players: usize,
@@ -56,9 +59,10 @@ impl Davidson {
     /// together with the tie parameter), or the iteration did not converge.
     pub fn fit(&self, options: &FitOptions) -> Result<DavidsonRatings, FitError> {
         let groups = checked_groups(self.players, &self.pairs, options.prior)?;
-        let (tied, played) = self.pairs.iter().fold((0.0, 0.0), |(tied, played), pair| {
-            (tied + pair.tied, played + pair.won + pair.lost + pair.tied)
-        });
+        let (tied, played) = self
+            .pairs
+            .iter()
+            .fold((0.0, 0.0), |(tied, played), pair| (tied + pair.tied, played + pair.won + pair.lost + pair.tied));
         if tied > 0.0 && tied == played {
             return Err(FitError::NoFiniteEstimate);
         }
@@ -67,6 +71,10 @@ impl Davidson {
         let log_tie = (tied / (played - tied)).ln();
         let mut point = Point { ratings: vec![0.0; self.players], log_tie };
         let steps = objective.minimise(&mut point, options.tolerance.max(1e-10))?;
+        // Where ratings and tie parameter can grow without end, rounding ends the search on a plain.
+        if tied > 0.0 && objective.standard_errors(&point).iter().any(|error| *error > BOUNDLESS) {
+            return Err(FitError::NoFiniteEstimate);
+        }
         let tie = if tied > 0.0 { point.log_tie.exp() } else { 0.0 };
         Ok(DavidsonRatings { ratings: ratings(point, &objective, steps, options), tie })
     }

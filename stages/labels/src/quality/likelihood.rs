@@ -51,9 +51,11 @@ pub struct Point {
 
 /// Ratings this far apart, or a tie parameter this extreme, only arise where no finite estimate exists.
 const RUNAWAY: f64 = 100.0;
-/// Halvings of a step after which the optimum is reached as nearly as rounding allows.
+/// Halvings of a step that raises the value.
 const MAX_HALVINGS: u32 = 40;
 const MAX_STEPS: usize = 200;
+/// Relative error of a value: near the optimum, a good step may seem to raise it by as much.
+const ROUNDING: f64 = 1e-12;
 
 /// The negative logarithm of likelihood and prior.
 pub struct Objective<'a> {
@@ -84,7 +86,7 @@ impl Objective<'_> {
         self.pairs.iter().any(|pair| pair.tied > 0.0)
     }
 
-    /// The value; `times(0, −∞)` of a tie that never happened is 0.
+    /// The value. A tie that never happened counts as nothing, though its logarithm may be minus infinity.
     fn value(&self, point: &Point) -> f64 {
         let games: f64 = self
             .pairs
@@ -202,7 +204,7 @@ impl Objective<'_> {
             let mut next = moved(scale);
             let mut value = self.value(&next);
             for _ in 0..MAX_HALVINGS {
-                if value <= now {
+                if value <= now + ROUNDING * now.abs().max(1.0) {
                     break;
                 }
                 scale *= 0.5;

