@@ -9,6 +9,7 @@ import sys
 import time
 
 os.environ.setdefault("RAYON_NUM_THREADS", "1")
+sys.path.pop(0)  # this file has the package's name
 import evalica  # noqa: E402
 
 PLAYERS, GAMES = 1000, 101_000

@@ -230,6 +230,10 @@ impl Translator {
         self.chars.get(self.at + ahead).copied()
     }
 
+    fn folds_i(&self) -> bool {
+        self.flags.ignore_case && !self.ascii
+    }
+
     fn run(mut self) -> Result<String, &'static str> {
         let mut out = String::new();
         while let Some(c) = self.peek(0) {
@@ -247,7 +251,7 @@ impl Translator {
                     self.at += 1;
                 }
                 // Python folds the dotted and the dotless i with the plain one; Unicode's simple folding does not.
-                'i' | 'I' | 'İ' | 'ı' if self.flags.ignore_case && !self.ascii => out.push_str("[iIİı]"),
+                'i' | 'I' | 'İ' | 'ı' if self.folds_i() => out.push_str("[iIİı]"),
                 _ => out.push(c),
             }
         }
@@ -335,7 +339,17 @@ impl Translator {
                 // Python has no set operations inside a class.
                 '[' | ']' | '&' | '~' | '^' => out.extend(['\\', c]),
                 '-' if first || self.peek(0) == Some(']') => out.push_str(r"\-"),
-                'i' | 'I' if self.flags.ignore_case && !self.ascii && self.peek(0) != Some('-') => out.push_str("iIİı"),
+                low if self.peek(0) == Some('-') && self.peek(1).is_some_and(|high| !"\\[]".contains(high)) => {
+                    let high = self.peek(1).unwrap_or(low);
+                    self.at += 2;
+                    out.extend([low, '-']);
+                    out.extend("&~^-".contains(high).then_some('\\'));
+                    out.push(high);
+                    if self.folds_i() && ((low..=high).contains(&'i') || (low..=high).contains(&'I')) {
+                        out.push_str("İı");
+                    }
+                }
+                'i' | 'I' if self.folds_i() => out.push_str("iIİı"),
                 _ => out.push(c),
             }
             first = false;
@@ -367,7 +381,14 @@ mod tests {
     #[test]
     fn case_folds_as_python_does() {
         assert!(found("k", "\u{212a}") && found("s", "ſ") && found("i", "İ") && found("ı", "I"));
-        assert!(found("k.", "\u{212a}x") && found("[s]", "ſ") && found("i?i", "İ") && found("(?:ı)", "I"));
+        assert!(
+            found("k.", "\u{212a}x")
+                && found("[s]", "ſ")
+                && found("[A-Z]", "İ")
+                && !found("[^a-z]", "ı")
+                && found("i?i", "İ")
+                && found("(?:ı)", "I")
+        );
         assert!(!found("straße", "STRASSE"));
     }
 
@@ -375,6 +396,7 @@ mod tests {
     fn odd_patterns_read_as_python_reads_them() {
         assert!(found("c++", "C") && found("a{", "a{") && found("a{,2}b", "aab") && found("x}", "X}"));
         assert!(found("[[]", "[") && found("[a&&b]", "&") && found("a-b", "a-b") && found("(?#note)q", "q"));
+        assert!(found("[+--]", ",") && found("[a-c-e]", "-") && found("[a-]", "-") && found("[]-a]", "_"));
         assert!(found("[^a-]", "b") && !found("[^a-]", "-") && found("two words", "two words"));
         for bad in ["(", r"\q", "[a", "a**", "\\"] {
             assert!(matches!(Pattern::new(bad, IGNORE_CASE), Err(PatternError::Syntax { .. })), "{bad}");
