@@ -36,7 +36,7 @@ pub struct Pattern(Engine);
 
 #[derive(Debug, Clone)]
 enum Engine {
-    Literal(Literal),
+    Literal(Arc<Literal>),
     Regex(Arc<Compiled>),
 }
 
@@ -55,7 +55,7 @@ impl Pattern {
     /// Compiles a pattern of Python's `re` module.
     pub fn new(source: &str, flags: Flags) -> Result<Self, PatternError> {
         if is_literal(source) {
-            return Ok(Self(Engine::Literal(Literal::new(source, flags.ignore_case, false))));
+            return Ok(Self(Engine::Literal(Arc::new(Literal::new(source, flags.ignore_case, false)))));
         }
         Ok(Self(Engine::Regex(compile(source, flags)?)))
     }
@@ -63,7 +63,7 @@ impl Pattern {
     /// Compiles `\bsource\b`, ignoring case.
     pub fn word(source: &str) -> Result<Self, PatternError> {
         if is_literal(source) {
-            return Ok(Self(Engine::Literal(Literal::new(source, true, true))));
+            return Ok(Self(Engine::Literal(Arc::new(Literal::new(source, true, true)))));
         }
         let flags = Flags { ignore_case: true, multi_line: false };
         Ok(Self(Engine::Regex(compile(&format!(r"\b{source}\b"), flags)?)))

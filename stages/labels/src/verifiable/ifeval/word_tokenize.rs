@@ -34,12 +34,7 @@ fn sentences_matter(text: &str) -> bool {
 
 /// Marks that become tokens wherever they stand.
 fn is_token(c: char) -> bool {
-    match c {
-        '`' | ';' | '@' | '#' | '$' | '%' | '&' | '?' | '!' | '*' | '[' | ']' | '(' | ')' | '{' | '}' | '<' | '>'
-        | '"' => true,
-        '«' | '»' | '“' | '”' | '‘' | '’' | '„' | '\u{2012}'..='\u{2015}' => true,
-        _ => false,
-    }
+    "`;@#$%&?!*[](){}<>\"«»“”‘’„".contains(c) || ('\u{2012}'..='\u{2015}').contains(&c)
 }
 
 fn capital_words_of_sentence(sentence: &str) -> usize {
