@@ -55,7 +55,7 @@ fn capital_words_of_sentence(sentence: &str) -> usize {
             '-' | '.' if next == Some(c) => true,
             ',' | ':' => !next.is_some_and(is_decimal),
             '\'' => next == Some('\'') || begins_quotation(before, &sentence[at + 1..]),
-            c => c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c) || is_token(c),
+            c => c.is_whitespace() || is_token(c),
         };
         if divides {
             if capital {
@@ -146,7 +146,11 @@ fn capital_contractions(token: &str) -> usize {
             if head.eq_ignore_ascii_case(first.as_bytes()) && tail.eq_ignore_ascii_case(second.as_bytes()) {
                 let (before, behind) = (&token[..at], &token[at + length..]);
                 let bounded = !before.ends_with(is_word)
-                    && if first == "wan" { behind.is_empty() } else { !behind.starts_with(is_word) };
+                    && if first == "wan" {
+                        !behind.starts_with(|c| !python::is_space(c))
+                    } else {
+                        !behind.starts_with(is_word)
+                    };
                 if bounded {
                     let parts = [before, &token[at..at + first.len()], &token[at + first.len()..at + length], behind];
                     return parts.into_iter().map(capital_contractions).sum();
@@ -154,7 +158,8 @@ fn capital_contractions(token: &str) -> usize {
             }
         }
     }
-    usize::from(python::is_upper(token))
+    // The separators U+001C to U+001F divide words, but nltk's substitutions do not take them for spaces.
+    python::split_whitespace(token).filter(|word| python::is_upper(word)).count()
 }
 
 #[cfg(test)]
@@ -168,6 +173,7 @@ mod tests {
             ("DON'T (STOP) \"NOW\"!", 4),
             ("nothing here", 0),
             ("IT'S. Next", 2),
+            ("IT'S\u{1c}A", 2),
             ("IT'S.NEXT", 1),
             ("WANNA. Next", 2),
             ("WANNA.NEXT", 1),
