@@ -4,7 +4,7 @@
 //! the largest: the largest count *among the others* is then known at once, so a set costs time linear in its tokens.
 
 use super::BleuTokenizer;
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 /// What stands in for a precision without a single match.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -59,13 +59,13 @@ pub fn self_bleu_tokens<T: AsRef<str>>(texts: &[Vec<T>], max_order: usize, form:
         return None;
     }
     let mut matches = vec![vec![0_u64; max_order]; texts.len()];
-    let mut vocabulary: HashMap<&str, u32> = HashMap::new();
+    let mut vocabulary: FxHashMap<&str, u32> = FxHashMap::default();
     let tokens: Vec<Vec<u32>> =
         texts.iter().map(|text| text.iter().map(|token| number(&mut vocabulary, token.as_ref())).collect()).collect();
     let mut grams = tokens.clone();
     for order in 1..=max_order {
         if order > 1 {
-            let mut numbers: HashMap<(u32, u32), u32> = HashMap::new();
+            let mut numbers: FxHashMap<(u32, u32), u32> = FxHashMap::default();
             for (gram, token) in grams.iter_mut().zip(&tokens) {
                 let longer = gram.iter().zip(token.iter().skip(order - 1));
                 *gram = longer.map(|(&prefix, &last)| number(&mut numbers, (prefix, last))).collect();
@@ -89,7 +89,7 @@ pub fn self_bleu_tokens<T: AsRef<str>>(texts: &[Vec<T>], max_order: usize, form:
     Some(SelfBleu { mean: per_text.iter().sum::<f64>() / per_text.len() as f64, per_text })
 }
 
-fn number<K: std::hash::Hash + Eq>(numbers: &mut HashMap<K, u32>, key: K) -> u32 {
+fn number<K: std::hash::Hash + Eq>(numbers: &mut FxHashMap<K, u32>, key: K) -> u32 {
     let next = numbers.len() as u32;
     *numbers.entry(key).or_insert(next)
 }

@@ -49,6 +49,8 @@ impl BleuTokenizer {
     /// The tokens of a text.
     #[must_use]
     pub fn tokens(self, text: &str) -> Vec<String> {
+        // sacreBLEU cuts white space at the end first: a last line that ends in a hyphen keeps it.
+        let text = text.trim_end_matches(python::is_space);
         let split = |text: &str| python::split_whitespace(text).map(str::to_owned).collect();
         match self {
             Self::Whitespace => split(text),
@@ -63,5 +65,17 @@ impl BleuTokenizer {
                 split(&apply(&V13A, format!(" {text} ")))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_and_digits_follow_the_reference() {
+        assert_eq!(BleuTokenizer::V13a.tokens("a-\nb 1-2 x-\n"), ["ab", "1", "-", "2", "x-"]);
+        assert_eq!(BleuTokenizer::V13a.tokens("1,000.5, &quot;Hi&quot;"), ["1,000.5", ",", "\"", "Hi", "\""]);
+        assert_eq!(BleuTokenizer::Intl.tokens("in 1999.\n"), ["in", "1999."]);
     }
 }

@@ -4,10 +4,8 @@
 
 use super::{
     graph::{components_are_strong, weak_components},
-    judge::sigmoid,
+    likelihood::{Objective, Pair, Point, pairs},
 };
-use nalgebra::{DMatrix, DVector};
-use std::collections::BTreeMap;
 
 /// One game: `a_share` of the point went to `a`, the rest to `b`. A tie is 0.5.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -35,11 +33,13 @@ pub struct FitOptions {
     /// Largest change of a rating in the last sweep.
     pub tolerance: f64,
     pub max_sweeps: usize,
+    /// Whether standard errors are computed, which takes time cubic in the players.
+    pub standard_errors: bool,
 }
 
 impl Default for FitOptions {
     fn default() -> Self {
-        Self { prior: Prior::Anchor { games: 0.5 }, tolerance: 1e-12, max_sweeps: 200_000 }
+        Self { prior: Prior::Anchor { games: 0.5 }, tolerance: 1e-12, max_sweeps: 200_000, standard_errors: true }
     }
 }
 
@@ -48,7 +48,7 @@ impl Default for FitOptions {
 pub struct Ratings {
     /// Mean 0: over all players with a prior, within each connected group without one.
     pub ratings: Vec<f64>,
-    /// Of the centred ratings, from the curvature at the optimum (prior included).
+    /// Of the centred ratings, from the curvature at the optimum (prior included); empty where not asked for.
     pub standard_errors: Vec<f64>,
     /// The group of players that each one is connected to through games, numbered by first player.
     pub groups: Vec<usize>,
@@ -74,6 +74,15 @@ pub enum FitError {
     NotConverged { sweeps: usize, change: f64 },
 }
 
+/// Sweeps after which Newton's method takes over, where the players are few enough for it: Newman's iteration takes many
+/// where the ratings are only just finite.
+const SWEEPS_BEFORE_NEWTON: usize = 500;
+/// Players up to which a step of Newton's method, cubic in their number, is worth it.
+const PLAYERS_FOR_NEWTON: usize = 1500;
+/// Below this, rounding moves the solution of a linear system.
+const NEWTON_TOLERANCE: f64 = 1e-10;
+
+#[derive(Clone, Copy)]
 struct Opponent {
     player: usize,
     won: f64,
@@ -82,7 +91,8 @@ struct Opponent {
 
 /// The sufficient statistics of a set of games.
 pub struct BradleyTerry {
-    opponents: Vec<Vec<Opponent>>,
+    players: usize,
+    pairs: Vec<Pair>,
 }
 
 impl BradleyTerry {
@@ -91,29 +101,16 @@ impl BradleyTerry {
     /// # Errors
     /// A game names an unknown player, a player twice, or an outcome outside `0..=1`.
     pub fn new(players: usize, outcomes: impl IntoIterator<Item = Outcome>) -> Result<Self, FitError> {
-        let mut won: Vec<BTreeMap<usize, (f64, f64)>> = vec![BTreeMap::new(); players];
-        for Outcome { a, b, a_share } in outcomes {
+        let checked = outcomes.into_iter().map(|Outcome { a, b, a_share }| {
             if a >= players || b >= players || a == b {
                 return Err(FitError::Player { a, b, players });
             }
             if !(0.0..=1.0).contains(&a_share) {
                 return Err(FitError::Outcome { a, b, a_share });
             }
-            for (i, j, share) in [(a, b, a_share), (b, a, 1.0 - a_share)] {
-                let sum = won[i].entry(j).or_default();
-                sum.0 += share;
-                sum.1 += 1.0 - share;
-            }
-        }
-        let opponents = won
-            .into_iter()
-            .map(|row| row.into_iter().map(|(player, (won, lost))| Opponent { player, won, lost }).collect())
-            .collect();
-        Ok(Self { opponents })
-    }
-
-    fn edges(&self) -> impl Iterator<Item = (usize, &Opponent)> {
-        self.opponents.iter().enumerate().flat_map(|(i, row)| row.iter().map(move |opponent| (i, opponent)))
+            Ok(Pair { a, b, won: a_share, lost: 1.0 - a_share, tied: 0.0 })
+        });
+        Ok(Self { players, pairs: pairs(checked.collect::<Result<Vec<_>, _>>()?) })
     }
 
     /// Fits ratings.
@@ -121,52 +118,61 @@ impl BradleyTerry {
     /// # Errors
     /// No finite estimate exists, or the iteration did not converge.
     pub fn fit(&self, options: &FitOptions) -> Result<Ratings, FitError> {
-        let players = self.opponents.len();
-        let groups = weak_components(players, self.edges().map(|(i, o)| (i, o.player)));
-        let (mut ratings, sweeps) = match options.prior {
-            Prior::None => {
-                let beats: Vec<_> = self.edges().filter(|(_, o)| o.won > 0.0).map(|(i, o)| (i, o.player)).collect();
-                if !components_are_strong(&groups, &beats) {
-                    return Err(FitError::NoFiniteEstimate);
-                }
-                self.newman(0.0, &groups, options)?
-            }
-            Prior::Anchor { games: strength } | Prior::Gaussian { alpha: strength }
-                if !(strength > 0.0 && strength.is_finite()) =>
-            {
-                return Err(FitError::Strength(strength));
-            }
-            Prior::Anchor { games } => self.newman(games, &groups, options)?,
-            Prior::Gaussian { alpha } => self.newton(alpha, options)?,
+        let groups = checked_groups(self.players, &self.pairs, options.prior)?;
+        let objective = Objective { pairs: &self.pairs, prior: options.prior, groups: &groups };
+        let mut point = Point { ratings: vec![0.0; self.players], log_tie: f64::NEG_INFINITY };
+        let sweeps = match options.prior {
+            Prior::Gaussian { .. } => objective.minimise(&mut point, options.tolerance.max(NEWTON_TOLERANCE))?,
+            Prior::None => self.newman(0.0, &objective, &mut point, options)?,
+            Prior::Anchor { games } => self.newman(games, &objective, &mut point, options)?,
         };
-        let standard_errors = self.standard_errors(&ratings, options.prior, &groups);
-        let centre = match options.prior {
-            Prior::None => {
-                centre_groups(&mut ratings, &groups);
-                0.0
+        Ok(ratings(point, &objective, sweeps, options))
+    }
+
+    /// All opponents of every player: where a player's begin, and the opponents of all.
+    fn opponents(&self) -> (Vec<usize>, Vec<Opponent>) {
+        let mut starts = vec![0; self.players + 1];
+        for pair in &self.pairs {
+            starts[pair.a + 1] += 1;
+            starts[pair.b + 1] += 1;
+        }
+        for player in 0..self.players {
+            starts[player + 1] += starts[player];
+        }
+        let mut next = starts.clone();
+        let mut opponents = vec![Opponent { player: 0, won: 0.0, lost: 0.0 }; 2 * self.pairs.len()];
+        for pair in &self.pairs {
+            for (player, opponent) in [
+                (pair.a, Opponent { player: pair.b, won: pair.won, lost: pair.lost }),
+                (pair.b, Opponent { player: pair.a, won: pair.lost, lost: pair.won }),
+            ] {
+                opponents[next[player]] = opponent;
+                next[player] += 1;
             }
-            _ => {
-                let centre = ratings.iter().sum::<f64>() / players.max(1) as f64;
-                ratings.iter_mut().for_each(|rating| *rating -= centre);
-                centre
-            }
-        };
-        Ok(Ratings { ratings, standard_errors, groups, centre, sweeps })
+        }
+        (starts, opponents)
     }
 
     /// Newman's iteration (M. E. J. Newman, "Efficient computation of rankings from pairwise comparisons", JMLR 24, 2023).
-    fn newman(&self, anchor: f64, groups: &[usize], options: &FitOptions) -> Result<(Vec<f64>, usize), FitError> {
-        let mut strengths = vec![1.0_f64; self.opponents.len()];
+    fn newman(
+        &self,
+        anchor: f64,
+        objective: &Objective<'_>,
+        point: &mut Point,
+        options: &FitOptions,
+    ) -> Result<usize, FitError> {
+        let (starts, opponents) = self.opponents();
+        let mut strengths = vec![1.0_f64; self.players];
         let mut change = 0.0_f64;
         for sweep in 1..=options.max_sweeps {
-            let before: Vec<f64> = strengths.iter().map(|p| p.ln()).collect();
-            for (i, row) in self.opponents.iter().enumerate() {
+            for i in 0..self.players {
                 let mine = strengths[i];
                 let (mut up, mut down) = (anchor / (mine + 1.0), anchor / (mine + 1.0));
-                for opponent in row {
+                for opponent in &opponents[starts[i]..starts[i + 1]] {
                     let theirs = strengths[opponent.player];
-                    up += opponent.won * theirs / (mine + theirs);
-                    down += opponent.lost / (mine + theirs);
+                    let over = 1.0 / (mine + theirs);
+                    up += opponent.won * theirs * over;
+                    down += opponent.lost * over;
                 }
                 if down > 0.0 {
                     strengths[i] = up / down;
@@ -174,122 +180,72 @@ impl BradleyTerry {
             }
             let mut after: Vec<f64> = strengths.iter().map(|p| p.ln()).collect();
             if anchor == 0.0 {
-                centre_groups(&mut after, groups);
+                centre_groups(&mut after, objective.groups);
                 strengths = after.iter().map(|t| t.exp()).collect();
             }
-            change = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            change = point.ratings.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            point.ratings = after;
             if change < options.tolerance {
-                return Ok((after, sweep));
+                return Ok(sweep);
+            }
+            if sweep == SWEEPS_BEFORE_NEWTON && self.players <= PLAYERS_FOR_NEWTON {
+                let steps = objective.minimise(point, options.tolerance.max(NEWTON_TOLERANCE))?;
+                return Ok(sweep + steps);
             }
         }
         Err(FitError::NotConverged { sweeps: options.max_sweeps, change })
     }
+}
 
-    /// Newton's method on the penalised likelihood, which is strictly convex; steps are halved until it decreases.
-    fn newton(&self, alpha: f64, options: &FitOptions) -> Result<(Vec<f64>, usize), FitError> {
-        let players = self.opponents.len();
-        let mut ratings = vec![0.0; players];
-        let loss = |t: &[f64]| -> f64 {
-            let games: f64 = self.edges().map(|(i, o)| -o.won * log_sigmoid(t[i] - t[o.player])).sum();
-            games + alpha * t.iter().map(|x| x * x).sum::<f64>()
-        };
-        let mut now = loss(&ratings);
-        let mut change = 0.0_f64;
-        for sweep in 1..=options.max_sweeps {
-            let gradient = DVector::from_fn(players, |i, _| {
-                let games: f64 = self.opponents[i]
-                    .iter()
-                    .map(|o| (o.won + o.lost) * sigmoid(ratings[i] - ratings[o.player]) - o.won)
-                    .sum();
-                games + 2.0 * alpha * ratings[i]
+/// The groups that games connect, where the prior's strength is sound and, without one, every group's ratings are finite.
+pub(super) fn checked_groups(players: usize, pairs: &[Pair], prior: Prior) -> Result<Vec<usize>, FitError> {
+    let groups = weak_components(players, pairs.iter().map(|pair| (pair.a, pair.b)));
+    match prior {
+        Prior::None => {
+            let wins = pairs.iter().flat_map(|pair| {
+                let a = (pair.won + pair.tied > 0.0).then_some((pair.a, pair.b));
+                let b = (pair.lost + pair.tied > 0.0).then_some((pair.b, pair.a));
+                a.into_iter().chain(b)
             });
-            let mut curvature = self.curvature(&ratings);
-            (0..players).for_each(|i| curvature[(i, i)] += 2.0 * alpha);
-            let Some(cholesky) = curvature.cholesky() else { break };
-            let step = cholesky.solve(&gradient);
-            let mut scale = 1.0;
-            let (next, next_loss) = loop {
-                let next: Vec<f64> = ratings.iter().zip(step.iter()).map(|(t, s)| t - scale * s).collect();
-                let value = loss(&next);
-                if value <= now || scale < 1e-6 {
-                    break (next, value);
-                }
-                scale *= 0.5;
-            };
-            change = step.amax() * scale;
-            (ratings, now) = (next, next_loss);
-            if change < options.tolerance.max(1e-12) {
-                return Ok((ratings, sweep));
+            if components_are_strong(&groups, &wins.collect::<Vec<_>>()) {
+                Ok(groups)
+            } else {
+                Err(FitError::NoFiniteEstimate)
             }
         }
-        Err(FitError::NotConverged { sweeps: options.max_sweeps, change })
-    }
-
-    /// Second derivative of the negative log-likelihood: a graph Laplacian with weights `n_ij · p_ij · p_ji`.
-    fn curvature(&self, ratings: &[f64]) -> DMatrix<f64> {
-        let players = ratings.len();
-        let mut laplacian = DMatrix::zeros(players, players);
-        for (i, o) in self.edges() {
-            let p = sigmoid(ratings[i] - ratings[o.player]);
-            let weight = (o.won + o.lost) * p * (1.0 - p);
-            laplacian[(i, i)] += weight;
-            laplacian[(i, o.player)] -= weight;
+        Prior::Anchor { games: strength } | Prior::Gaussian { alpha: strength } => {
+            if strength > 0.0 && strength.is_finite() { Ok(groups) } else { Err(FitError::Strength(strength)) }
         }
-        laplacian
-    }
-
-    fn standard_errors(&self, ratings: &[f64], prior: Prior, groups: &[usize]) -> Vec<f64> {
-        let players = ratings.len();
-        let mut curvature = self.curvature(ratings);
-        let sizes = group_sizes(groups);
-        for i in 0..players {
-            match prior {
-                // Adding the projection on each group's constant vector makes the Laplacian invertible.
-                Prior::None => {
-                    for j in (0..players).filter(|&j| groups[j] == groups[i]) {
-                        curvature[(i, j)] += 1.0 / sizes[groups[i]] as f64;
-                    }
-                }
-                Prior::Anchor { games } => {
-                    let p = sigmoid(ratings[i]);
-                    curvature[(i, i)] += 2.0 * games * p * (1.0 - p);
-                }
-                Prior::Gaussian { alpha } => curvature[(i, i)] += 2.0 * alpha,
-            }
-        }
-        let Some(cholesky) = curvature.cholesky() else { return vec![f64::INFINITY; players] };
-        let covariance = cholesky.inverse();
-        let total = covariance.sum() / (players as f64).powi(2);
-        (0..players)
-            .map(|i| {
-                let variance = match prior {
-                    Prior::None => covariance[(i, i)] - 1.0 / sizes[groups[i]] as f64,
-                    _ => covariance[(i, i)] - 2.0 * covariance.row(i).sum() / players as f64 + total,
-                };
-                variance.max(0.0).sqrt()
-            })
-            .collect()
     }
 }
 
-fn log_sigmoid(x: f64) -> f64 {
-    if x >= 0.0 { -(-x).exp().ln_1p() } else { x - x.exp().ln_1p() }
-}
-
-fn group_sizes(groups: &[usize]) -> Vec<usize> {
-    let mut sizes = vec![0; groups.iter().max().map_or(0, |last| last + 1)];
-    groups.iter().for_each(|&group| sizes[group] += 1);
-    sizes
+/// Centres a fitted point.
+pub(super) fn ratings(point: Point, objective: &Objective<'_>, sweeps: usize, options: &FitOptions) -> Ratings {
+    let standard_errors = if options.standard_errors { objective.standard_errors(&point) } else { Vec::new() };
+    let mut ratings = point.ratings;
+    let groups = objective.groups.to_vec();
+    let centre = match options.prior {
+        Prior::None => {
+            centre_groups(&mut ratings, &groups);
+            0.0
+        }
+        _ => {
+            let centre = ratings.iter().sum::<f64>() / ratings.len().max(1) as f64;
+            ratings.iter_mut().for_each(|rating| *rating -= centre);
+            centre
+        }
+    };
+    Ratings { ratings, standard_errors, groups, centre, sweeps }
 }
 
 fn centre_groups(ratings: &mut [f64], groups: &[usize]) {
-    let sizes = group_sizes(groups);
-    let mut sums = vec![0.0; sizes.len()];
+    let mut sums = vec![(0.0, 0.0); ratings.len()];
     for (rating, &group) in ratings.iter().zip(groups) {
-        sums[group] += rating;
+        sums[group].0 += rating;
+        sums[group].1 += 1.0;
     }
     for (rating, &group) in ratings.iter_mut().zip(groups) {
-        *rating -= sums[group] / sizes[group] as f64;
+        *rating -= sums[group].0 / sums[group].1;
     }
 }
 
@@ -337,6 +293,20 @@ mod tests {
         assert!((ratings.ratings[2] + ratings.centre).abs() < 1e-12);
         assert!(ratings.standard_errors[2] > ratings.standard_errors[0]);
         assert_eq!(fit(1, &[], Prior::Anchor { games: 0.5 }).unwrap().ratings, [0.0]);
+    }
+
+    #[test]
+    fn ratings_that_are_only_just_finite_converge() {
+        // A chain of players, each of which beat the next one a thousand times and lost once.
+        let games: Vec<_> = (0..12).flat_map(|i| [(i, i + 1, 0.999), (i, i + 1, 0.999)]).collect();
+        let ratings = fit(13, &games, Prior::None).unwrap();
+        for (i, pair) in ratings.ratings.windows(2).enumerate() {
+            assert!((pair[0] - pair[1] - 999_f64.ln()).abs() < 1e-7, "{i}");
+        }
+        let quick = FitOptions { prior: Prior::None, standard_errors: false, ..FitOptions::default() };
+        let outcomes = games.iter().map(|&(a, b, a_share)| Outcome { a, b, a_share });
+        let again = BradleyTerry::new(13, outcomes).unwrap().fit(&quick).unwrap();
+        assert_eq!((again.ratings, again.standard_errors.len()), (ratings.ratings, 0));
     }
 
     #[test]

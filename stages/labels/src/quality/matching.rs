@@ -13,17 +13,20 @@ pub enum MatchingError {
     Odd(usize),
     #[error("edge weight {weight} between {a} and {b} is outside 0..{limit}")]
     Weight { a: usize, b: usize, weight: i64, limit: i64 },
+    #[error("node {0} is left over in every matching: too many pairs are ruled out")]
+    Imperfect(usize),
 }
 
 /// Pairs up all `nodes` such that the sum of `weight(a, b)` over the pairs is least; returns every node's partner.
 ///
-/// `weight` must be symmetric and is asked for `a < b` only. Of several best matchings the same one is always returned.
+/// `weight` is asked for `a < b` only; none means that the two must not be paired. Of several best matchings the same one
+/// is always returned.
 ///
 /// # Errors
-/// `nodes` is odd, or a weight is negative or so large that sums could overflow.
+/// `nodes` is odd, a weight is negative or so large that sums could overflow, or no perfect matching exists.
 pub fn min_weight_perfect_matching(
     nodes: usize,
-    weight: impl Fn(usize, usize) -> i64,
+    weight: impl Fn(usize, usize) -> Option<i64>,
 ) -> Result<Vec<usize>, MatchingError> {
     if nodes % 2 == 1 {
         return Err(MatchingError::Odd(nodes));
@@ -35,7 +38,7 @@ pub fn min_weight_perfect_matching(
     let mut largest = 0;
     for a in 0..nodes {
         for b in a + 1..nodes {
-            let weight = weight(a, b);
+            let Some(weight) = weight(a, b) else { continue };
             if !(0..limit).contains(&weight) {
                 return Err(MatchingError::Weight { a, b, weight, limit });
             }
@@ -47,7 +50,7 @@ pub fn min_weight_perfect_matching(
     let mut search = Search::new(nodes);
     for a in 0..nodes {
         for b in a + 1..nodes {
-            let gain = bonus - weight(a, b);
+            let gain = weight(a, b).map_or(0, |weight| bonus - weight);
             search.edge[a + 1][b + 1] = Edge { from: a + 1, to: b + 1, gain };
             search.edge[b + 1][a + 1] = Edge { from: b + 1, to: a + 1, gain };
         }
@@ -56,7 +59,8 @@ pub fn min_weight_perfect_matching(
         search.dual[node] = bonus;
     }
     while search.augment_once() {}
-    Ok((1..=nodes).map(|node| search.mate[node] - 1).collect())
+    let partner = |node: usize| search.mate[node + 1].checked_sub(1).ok_or(MatchingError::Imperfect(node));
+    (0..nodes).map(partner).collect()
 }
 
 /// Node and blossom numbers start at 1; 0 stands for "none".
@@ -394,14 +398,13 @@ impl Search {
                 }
             }
         }
+        let even = |search: &Self, node: usize| search.mark[search.outer[node]] == Mark::Even;
+        if (1..=self.nodes).any(|node| even(self, node) && self.dual[node] <= step) {
+            return false;
+        }
         for node in 1..=self.nodes {
             match self.mark[self.outer[node]] {
-                Mark::Even => {
-                    if self.dual[node] <= step {
-                        return false;
-                    }
-                    self.dual[node] -= step;
-                }
+                Mark::Even => self.dual[node] -= step,
                 Mark::Odd => self.dual[node] += step,
                 Mark::Free => {}
             }
@@ -426,12 +429,16 @@ mod tests {
         partner.iter().enumerate().filter(|(a, b)| a < b).map(|(a, &b)| weight(a, b)).sum()
     }
 
-    fn best_by_trying_all(left: &mut Vec<usize>, weight: &dyn Fn(usize, usize) -> i64) -> i64 {
-        let Some(a) = left.pop() else { return 0 };
-        let mut best = i64::MAX;
+    fn best_by_trying_all(left: &mut Vec<usize>, weight: &dyn Fn(usize, usize) -> Option<i64>) -> Option<i64> {
+        let Some(a) = left.pop() else { return Some(0) };
+        let mut best: Option<i64> = None;
         for i in 0..left.len() {
             let b = left.remove(i);
-            best = best.min(weight(b.min(a), b.max(a)) + best_by_trying_all(left, weight));
+            if let Some(edge) = weight(b.min(a), b.max(a))
+                && let Some(rest) = best_by_trying_all(left, weight)
+            {
+                best = Some(best.map_or(edge + rest, |best| best.min(edge + rest)));
+            }
             left.insert(i, b);
         }
         left.push(a);
@@ -441,28 +448,42 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(400))]
         #[test]
-        fn matches_the_best_of_all_matchings(half in 1_usize..6, weights in prop::collection::vec(0_i64..30, 100)) {
+        fn matches_the_best_of_all_matchings(
+            half in 1_usize..6,
+            weights in prop::collection::vec(0_i64..30, 100),
+            allowed in prop::sample::select(vec![8, 15, 30]),
+        ) {
             let nodes = 2 * half;
-            let weight = |a: usize, b: usize| weights[a.min(b) * 10 + a.max(b)];
-            let partner = min_weight_perfect_matching(nodes, weight).unwrap();
-            for (a, &b) in partner.iter().enumerate() {
-                prop_assert!(a != b && partner[b] == a);
-            }
+            // From a weight on, pairs are ruled out; 30 rules out none.
+            let weight = |a: usize, b: usize| Some(weights[a * 10 + b]).filter(|weight| *weight < allowed);
             let best = best_by_trying_all(&mut (0..nodes).collect(), &weight);
-            prop_assert_eq!(total(&partner, &weight), best);
+            match min_weight_perfect_matching(nodes, weight) {
+                Ok(partner) => {
+                    for (a, &b) in partner.iter().enumerate() {
+                        prop_assert!(a != b && partner[b] == a);
+                        prop_assert!(weight(a.min(b), a.max(b)).is_some());
+                    }
+                    prop_assert_eq!(Some(total(&partner, &|a, b| weight(a, b).unwrap())), best);
+                }
+                Err(error) => {
+                    prop_assert!(matches!(error, MatchingError::Imperfect(_)));
+                    prop_assert_eq!(best, None);
+                }
+            }
         }
     }
 
     #[test]
     fn many_nodes_on_a_line_pair_with_their_neighbours() {
         let weight = |a: usize, b: usize| (b as i64 - a as i64) * 1000;
-        let partner = min_weight_perfect_matching(200, weight).unwrap();
+        let partner = min_weight_perfect_matching(200, |a, b| Some(weight(a, b))).unwrap();
         assert_eq!(total(&partner, &weight), 100_000);
     }
 
     #[test]
     fn odd_counts_and_bad_weights_are_errors() {
-        assert_eq!(min_weight_perfect_matching(3, |_, _| 0), Err(MatchingError::Odd(3)));
-        assert!(min_weight_perfect_matching(2, |_, _| -1).is_err());
+        assert_eq!(min_weight_perfect_matching(3, |_, _| Some(0)), Err(MatchingError::Odd(3)));
+        assert!(min_weight_perfect_matching(2, |_, _| Some(-1)).is_err());
+        assert!(matches!(min_weight_perfect_matching(2, |_, _| None), Err(MatchingError::Imperfect(_))));
     }
 }

@@ -1,13 +1,16 @@
 //! Quality by comparison: Swiss tournaments under a pairwise judge, rated by a Bradley–Terry fit.
 
 mod bradley_terry;
+mod davidson;
 mod graph;
 mod judge;
+mod likelihood;
 mod matching;
 mod swiss;
 mod tournament;
 
 pub use bradley_terry::{BradleyTerry, FitError, FitOptions, Outcome, Prior, Ratings};
+pub use davidson::{Davidson, DavidsonRatings, Decision};
 pub use judge::{Comparison, PairJudge, ScoreJudge, sigmoid};
 pub use matching::{MatchingError, min_weight_perfect_matching};
 pub use swiss::{Pairing, Swiss, SwissError, swiss_rounds};

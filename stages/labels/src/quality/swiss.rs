@@ -39,8 +39,8 @@ pub fn swiss_rounds(players: usize, extra: u32) -> usize {
 
 /// The state of one Swiss tournament: alternate [`Swiss::pair`] and [`Swiss::record`].
 ///
-/// A round is a minimum-weight perfect matching: first as few second byes as possible, then as few rematches, then the
-/// smallest sum of score gaps. The first round is a seeded shuffle. Everything is decided by the seed and the outcomes.
+/// A round is a minimum-weight perfect matching: the bye goes to a player with the fewest, then there are as few rematches
+/// as possible, then the smallest sum of score gaps. The first round is a seeded shuffle. Everything is decided by the seed and the outcomes.
 #[derive(Debug, Clone)]
 pub struct Swiss {
     scores: Vec<f64>,
@@ -71,7 +71,7 @@ impl Swiss {
     /// Pairs the next round.
     ///
     /// # Errors
-    /// Only when there are so many players that weights overflow.
+    /// Only when there are so many players (thousands) that weights overflow.
     pub fn pair(&self) -> Result<Pairing, SwissError> {
         let players = self.scores.len();
         if players < 2 {
@@ -83,21 +83,18 @@ impl Swiss {
         let lowest = steps[players - 1];
         let nodes = players + players % 2;
 
-        // Gap, rematch and second bye are three digits of one number: no sum of a lower digit reaches a higher one.
+        // Gap and rematch are two digits of one number: no sum of the lower one reaches the higher one.
         let distance = nodes as i64 * nodes as i64;
         let gap_digit = |gap: i64, apart: usize| gap * distance + apart as i64;
-        let games = nodes as i64 / 2 + 1;
-        let rematch = gap_digit(steps[0] - lowest + 1, nodes) * games;
-        let most_met = self.met.iter().flatten().copied().max().unwrap_or(0);
-        let second_bye = rematch * (i64::from(most_met) + 1) * games;
+        let rematch = gap_digit(steps[0] - lowest + 1, nodes) * (nodes as i64 / 2 + 1);
         let fewest_byes = self.byes.iter().copied().min().unwrap_or(0);
         let partner = min_weight_perfect_matching(nodes, |i, j| {
             if j == players {
-                let again = i64::from(self.byes[order[i]] - fewest_byes);
-                return again * second_bye + gap_digit(steps[i] - lowest, players - 1 - i);
+                let eligible = self.byes[order[i]] == fewest_byes;
+                return eligible.then(|| gap_digit(steps[i] - lowest, players - 1 - i));
             }
             let met = i64::from(self.met[order[i]][order[j]]);
-            met * rematch + gap_digit(steps[i] - steps[j], j - i)
+            Some(met * rematch + gap_digit(steps[i] - steps[j], j - i))
         })?;
 
         let mut pairing = Pairing { pairs: Vec::with_capacity(players / 2), bye: None };
@@ -193,6 +190,19 @@ mod tests {
                 swiss.record(&pairing, &round).unwrap();
                 prop_assert!(swiss.byes.iter().max().unwrap() - swiss.byes.iter().min().unwrap() <= 1);
             }
+        }
+    }
+
+    #[test]
+    fn many_players_can_be_paired() {
+        let mut swiss = Swiss::new(301, 3);
+        let mut met = BTreeSet::new();
+        for round in 0..4 {
+            let pairing = swiss.pair().unwrap();
+            assert_eq!(pairing.pairs.len(), 150);
+            assert!(pairing.pairs.iter().all(|&(a, b)| met.insert((a.min(b), a.max(b)))), "round {round}");
+            let outcomes: Vec<f64> = pairing.pairs.iter().map(|&(a, b)| f64::from(u8::from(a < b))).collect();
+            swiss.record(&pairing, &outcomes).unwrap();
         }
     }
 

@@ -4,5 +4,6 @@ mod answer;
 pub mod gsm8k;
 pub mod ifeval;
 pub mod math;
+pub mod rlvr;
 
 pub use answer::final_answer;

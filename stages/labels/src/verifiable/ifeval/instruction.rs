@@ -1,6 +1,6 @@
 //! The instruction types and their arguments.
 
-use crate::python::{self, Pattern, PatternError};
+use crate::python::{self, Flags, Pattern, PatternError};
 use serde_json::{Map, Value};
 
 /// All instruction ids of IFEval.
@@ -43,8 +43,6 @@ pub enum Invalid {
     Argument { name: &'static str, found: String, expected: &'static str },
     #[error(transparent)]
     Pattern(#[from] PatternError),
-    #[error("`{0}` needs language identification, which is not built in")]
-    NeedsLanguage(&'static str),
 }
 
 /// How a count is compared with its threshold.
@@ -85,11 +83,11 @@ pub enum Instruction {
     NumberWords(Bound),
     NthParagraphFirstWord { paragraphs: usize, nth: usize, first_word: String },
     NumberPlaceholders(usize),
-    Postscript(Pattern),
+    Postscript(Postscript),
     NumberBulletLists(usize),
     ConstrainedResponse,
     NumberHighlightedSections(usize),
-    MultipleSections { splitter: Pattern, sections: usize },
+    MultipleSections { splitter: Splitter, sections: usize },
     JsonFormat,
     Title,
     TwoResponses,
@@ -100,6 +98,25 @@ pub enum Instruction {
     EnglishCapital,
     EnglishLowercase,
     NoComma,
+}
+
+/// What a postscript begins with.
+#[derive(Debug, Clone)]
+pub enum Postscript {
+    /// `P.S.`
+    Once,
+    /// `P.P.S`
+    Twice,
+    /// Anything else, in lower case.
+    Marker(Pattern),
+}
+
+/// What stands before the number of a section.
+#[derive(Debug, Clone)]
+pub enum Splitter {
+    Literal(String),
+    /// The whole pattern with space and number.
+    Pattern(Pattern),
 }
 
 struct Arguments<'a>(&'a Map<String, Value>);
@@ -164,7 +181,7 @@ impl Instruction {
     /// The id is unknown, or an argument is missing, of the wrong kind, out of range or an invalid pattern.
     pub fn parse(id: &str, arguments: &Map<String, Value>) -> Result<Self, Invalid> {
         let args = Arguments(arguments);
-        let search = |pattern: &str| Pattern::new(pattern, true, false);
+        let search = |pattern: &str| Pattern::new(pattern, Flags { ignore_case: true, multi_line: false });
         Ok(match id {
             "keywords:existence" => {
                 Self::KeywordExistence(args.texts("keywords")?.into_iter().map(search).collect::<Result<_, _>>()?)
@@ -174,10 +191,7 @@ impl Instruction {
                 bound: args.bound("frequency", "relation")?,
             },
             "keywords:forbidden_words" => Self::ForbiddenWords(
-                args.texts("forbidden_words")?
-                    .into_iter()
-                    .map(|word| search(&format!(r"\b{word}\b")))
-                    .collect::<Result<_, _>>()?,
+                args.texts("forbidden_words")?.into_iter().map(Pattern::word).collect::<Result<_, _>>()?,
             ),
             "keywords:letter_frequency" => Self::LetterFrequency {
                 letter: letter(args.text("letter")?)?,
@@ -196,18 +210,14 @@ impl Instruction {
                 Self::NumberHighlightedSections(args.count("num_highlights")?)
             }
             "detectable_format:multiple_sections" => Self::MultipleSections {
-                splitter: Pattern::new(
-                    &format!(r"\s?{}\s?\d+\s?", python::strip(args.text("section_spliter")?)),
-                    false,
-                    false,
-                )?,
+                splitter: splitter(args.text("section_spliter")?)?,
                 sections: args.count("num_sections")?,
             },
             "detectable_format:json_format" => Self::JsonFormat,
             "detectable_format:title" => Self::Title,
             "combination:two_responses" => Self::TwoResponses,
-            "combination:repeat_prompt" => Self::RepeatPrompt(args.text("prompt_to_repeat")?.to_owned()),
-            "startend:end_checker" => Self::EndChecker(args.text("end_phrase")?.to_owned()),
+            "combination:repeat_prompt" => Self::RepeatPrompt(folded(args.text("prompt_to_repeat")?)),
+            "startend:end_checker" => Self::EndChecker(folded(args.text("end_phrase")?)),
             "startend:quotation" => Self::Quotation,
             "change_case:capital_word_frequency" => {
                 Self::CapitalWordFrequency(args.bound("capital_frequency", "capital_relation")?)
@@ -241,12 +251,29 @@ fn nth_paragraph(args: &Arguments<'_>) -> Result<Instruction, Invalid> {
     Ok(Instruction::NthParagraphFirstWord { paragraphs, nth, first_word })
 }
 
-fn postscript(marker: &str) -> Result<Pattern, PatternError> {
-    let marker = python::strip(marker);
-    let pattern = match marker {
-        "P.P.S" => r"p\.\s?p\.\s?s".to_owned(),
-        "P.S." => r"p\.\s?s\.".to_owned(),
-        other => other.to_lowercase(),
-    };
-    Pattern::new(&pattern, false, true)
+fn folded(text: &str) -> String {
+    python::strip(text).to_lowercase()
+}
+
+fn postscript(marker: &str) -> Result<Postscript, PatternError> {
+    Ok(match python::strip(marker) {
+        "P.P.S" => Postscript::Twice,
+        "P.S." => Postscript::Once,
+        other => {
+            let marker = other.to_lowercase();
+            let flags = Flags { ignore_case: false, multi_line: true };
+            // What surrounds the marker in the reference changes what is found only where the marker is a pattern.
+            let pattern = if python::is_literal(&marker) { marker } else { format!(r"\s*{marker}.*$") };
+            Postscript::Marker(Pattern::new(&pattern, flags)?)
+        }
+    })
+}
+
+fn splitter(text: &str) -> Result<Splitter, PatternError> {
+    let text = python::strip(text);
+    Ok(if python::is_literal(text) {
+        Splitter::Literal(text.to_owned())
+    } else {
+        Splitter::Pattern(Pattern::new(&format!(r"\s?{text}\s?\d+\s?"), Flags::default())?)
+    })
 }

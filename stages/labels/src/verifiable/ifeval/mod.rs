@@ -7,11 +7,11 @@
 
 mod check;
 mod instruction;
-mod layout;
+pub(super) mod layout;
 mod punkt;
 mod word_tokenize;
 
-pub use instruction::{INSTRUCTION_IDS, Instruction, Invalid, Relation};
+pub use instruction::{Bound, INSTRUCTION_IDS, Instruction, Invalid, Postscript, Relation, Splitter};
 
 use crate::python;
 use serde_json::{Map, Value};
@@ -25,7 +25,7 @@ impl Instruction {
     /// # Errors
     /// The instruction cannot be decided on this reply.
     pub fn strict(&self, reply: &str) -> Verdict {
-        Ok(!python::strip(reply).is_empty() && self.check(reply)?)
+        Ok(!python::is_blank(reply) && self.check(reply)?)
     }
 
     /// One of eight variants of the reply follows the instruction: as it is, without its first line, without its last
@@ -34,25 +34,49 @@ impl Instruction {
     /// # Errors
     /// No variant passes, and one of them could not be decided.
     pub fn loose(&self, reply: &str) -> Verdict {
-        let lines: Vec<&str> = reply.split('\n').collect();
-        let part = |from: usize, drop: usize| {
-            let to = lines.len().saturating_sub(drop).max(from.min(lines.len()));
-            python::strip(&lines[from.min(to)..to].join("\n")).to_owned()
+        self.loosened(reply, self.strict(reply))
+    }
+
+    /// Both verdicts, for less than the price of the two.
+    #[must_use]
+    pub fn judge(&self, reply: &str) -> Judgement {
+        let strict = self.strict(reply);
+        Judgement { loose: self.loosened(reply, strict.clone()), strict }
+    }
+
+    fn loosened(&self, reply: &str, strict: Verdict) -> Verdict {
+        let mut undecided = match strict {
+            Ok(true) => return Ok(true),
+            Ok(false) => None,
+            Err(invalid) => Some(invalid),
         };
-        let mut variants = vec![reply.to_owned(), part(1, 0), part(0, 1), part(1, 1)];
-        for i in 0..variants.len() {
-            variants.push(variants[i].replace('*', ""));
-        }
-        let mut undecided = None;
-        for variant in variants {
-            match self.strict(&variant) {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(invalid) => undecided = Some(invalid),
+        let mut passes = |variant: &str| match self.strict(variant) {
+            Ok(passed) => passed,
+            Err(invalid) => {
+                undecided = Some(invalid);
+                false
             }
+        };
+        let mut variants = vec![reply];
+        if let (Some(first), Some(last)) = (reply.find('\n'), reply.rfind('\n')) {
+            let both = reply.get(first + 1..last).unwrap_or("");
+            variants.extend([&reply[first + 1..], &reply[..last], both].map(python::strip));
+        }
+        if variants[1..].iter().any(|variant| passes(variant)) {
+            return Ok(true);
+        }
+        if variants.iter().any(|variant| variant.contains('*') && passes(&variant.replace('*', ""))) {
+            return Ok(true);
         }
         undecided.map_or(Ok(false), Err)
     }
+}
+
+/// The verdicts on one reply under one instruction.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Judgement {
+    pub strict: Verdict,
+    pub loose: Verdict,
 }
 
 /// The verdicts on one reply to a prompt with several instructions.
@@ -91,10 +115,12 @@ fn all(verdicts: &[Verdict]) -> Verdict {
 #[must_use]
 pub fn verify(reply: &str, instructions: &[(String, Map<String, Value>)]) -> PromptVerdict {
     let parsed: Vec<_> = instructions.iter().map(|(id, arguments)| Instruction::parse(id, arguments)).collect();
-    let judge = |decide: fn(&Instruction, &str) -> Verdict| {
-        parsed.iter().map(|parsed| parsed.as_ref().map_err(Clone::clone).and_then(|i| decide(i, reply))).collect()
-    };
-    PromptVerdict { strict: judge(Instruction::strict), loose: judge(Instruction::loose) }
+    let judged = parsed.iter().map(|parsed| match parsed {
+        Ok(instruction) => instruction.judge(reply),
+        Err(invalid) => Judgement { strict: Err(invalid.clone()), loose: Err(invalid.clone()) },
+    });
+    let (strict, loose) = judged.map(|judgement| (judgement.strict, judgement.loose)).unzip();
+    PromptVerdict { strict, loose }
 }
 
 #[cfg(test)]
