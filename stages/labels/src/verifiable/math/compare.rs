@@ -10,7 +10,7 @@ use super::{
 };
 use num_rational::BigRational;
 use num_traits::{FromPrimitive, Zero};
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt};
 
 /// Decimal places that count where a number is a decimal.
 const PLACES: u32 = 6;
@@ -79,6 +79,40 @@ pub enum Difference {
     Undefined,
     /// Whether they are equal takes too long to find out.
     TooComplex,
+}
+
+impl fmt::Display for Equality {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "the same text",
+            Self::Form => "written the same",
+            Self::Value => "the same number",
+            Self::Canonical => "the same canonical form",
+            Self::Probed => "the same values at the probed points",
+            Self::Rounded => "the same to six decimals",
+            Self::Percentage => "the same number of percent",
+            Self::Name => "the same name",
+            Self::Parts => "equal parts",
+            Self::Set => "the same set",
+            Self::Relation => "the same relation",
+            Self::Solutions => "the same solutions",
+        })
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Value => "another value",
+            Self::Name => "another name",
+            Self::Kind => "another kind of object",
+            Self::Parts => "other parts",
+            Self::Set => "another set",
+            Self::Relation => "another relation",
+            Self::Undefined => "the reference answer is undefined",
+            Self::TooComplex => "too complex to decide",
+        })
+    }
 }
 
 type Outcome = Result<Equality, Difference>;

@@ -5,6 +5,7 @@ use super::{
     extract::{self, Choices, Extracted},
 };
 use crate::verifiable::final_answer;
+use std::fmt;
 
 /// How to judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,18 @@ pub enum Reason {
     NoAnswer,
     /// One side could be read as mathematics and the other could not, or neither and the texts differ.
     Unreadable,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Equal(equality) => equality.fmt(f),
+            Self::Different(difference) => difference.fmt(f),
+            Self::NoReference => f.write_str("the reference holds no answer"),
+            Self::NoAnswer => f.write_str("the reply holds no answer"),
+            Self::Unreadable => f.write_str("not readable as mathematics"),
+        }
+    }
 }
 
 /// Whether a prediction is right, and why.

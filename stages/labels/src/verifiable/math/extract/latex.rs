@@ -3,7 +3,7 @@
 
 use super::scan::{self, End};
 use crate::python::is_space;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// Answers joined into one, at most.
 const MAX_JOINED: usize = 6;
@@ -130,12 +130,21 @@ impl<'a> Finder<'a> {
     #[must_use]
     pub fn answered(&self, colon: bool) -> Vec<(usize, End, Found)> {
         let heads: Vec<(usize, End)> = scan::words(self.text, "answer").collect();
+        // The windows behind neighbouring words overlap; what begins no LaTeX is looked at once.
+        let barren: RefCell<Vec<bool>> = RefCell::new(vec![false; self.text.len() + 1]);
         self.behind(&heads, |end| {
             if colon && !self.text[end..].starts_with(':') {
                 return None;
             }
             let end = end + usize::from(colon);
-            scan::within(self.text, end, 50, false).find_map(|place| self.joined(place, false))
+            scan::within(self.text, end, 50, false).find_map(|place| {
+                if barren.borrow()[place] {
+                    return None;
+                }
+                let found = self.joined(place, false);
+                barren.borrow_mut()[place] = found.is_none();
+                found
+            })
         })
     }
 

@@ -22,7 +22,7 @@ use scan::End;
 use std::{cmp::Reverse, collections::HashMap, ops::Range};
 
 /// A text longer than this, in bytes, is read from its last so many on.
-pub const MAX_TEXT: usize = 1 << 18;
+pub const MAX_TEXT: usize = 1 << 17;
 /// Matches tried at most before a text counts as without an answer that can be read.
 const MAX_TRIED: usize = 256;
 /// A piece of LaTeX longer than this, in bytes, is not read.

@@ -132,6 +132,9 @@ impl<'a> Finder<'a> {
     }
 
     fn anchored(&self, at: usize, accept: &impl Fn(End) -> bool) -> Option<(Found, End)> {
+        if at > 0 && !scan::char_at(self.text, at).is_some_and(|c| c == '=' || is_space(c)) {
+            return None;
+        }
         self.expression(at, accept).or_else(|| self.number(at, accept))
     }
 

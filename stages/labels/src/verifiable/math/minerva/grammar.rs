@@ -407,6 +407,10 @@ impl<'a> Reader<'a> {
             }
         }
         self.peek()?;
+        // Python reads no integer with leading zeros, and neither does sympy.
+        if !text.contains('.') && text.starts_with('0') && text.bytes().any(|byte| byte != b'0') {
+            return None;
+        }
         match exact::parse_number(&text)? {
             Number::Integer(value) => Some(Expr::Integer(value)),
             Number::Float(value) => Some(Expr::Float(value)),
