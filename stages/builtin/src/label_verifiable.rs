@@ -257,7 +257,9 @@ fn decide(params: &LabelVerifiableParams, question: &Question, reply: &str) -> D
             let verdict = reference.verify(&answer, math::Mode::Compat);
             match boxed.or(answer.text()) {
                 None => decided("math", false, format!("no answer, expected {wanted}")),
-                Some(answer) if verdict.equal => decided("math", true, format!("{answer} is right: {}", verdict.reason)),
+                Some(answer) if verdict.equal => {
+                    decided("math", true, format!("{answer} is right: {}", verdict.reason))
+                }
                 Some(answer) => decided("math", false, format!("{answer} instead of {wanted}: {}", verdict.reason)),
             }
         }

@@ -57,10 +57,37 @@ fn call(function: &Function, arguments: &[Expr]) -> Option<BigRational> {
             let (a, b) = (value(a)?, value(b)?);
             if b.is_zero() { None } else { Some(&a - &b * (&a / &b).floor()) }
         }
+        (Function::Determinant, [Expr::Matrix(matrix)]) if matrix.rows == matrix.columns => {
+            determinant(matrix.cells.iter().map(value).collect::<Option<_>>()?, matrix.rows)
+        }
         (Function::Max, all) => all.iter().map(value).collect::<Option<Vec<_>>>()?.into_iter().max(),
         (Function::Min, all) => all.iter().map(value).collect::<Option<Vec<_>>>()?.into_iter().min(),
         _ => None,
     }
+}
+
+/// By elimination with row exchanges.
+fn determinant(mut cells: Vec<BigRational>, size: usize) -> Option<BigRational> {
+    let mut result = BigRational::one();
+    for column in 0..size {
+        let Some(pivot) = (column..size).find(|row| !cells[row * size + column].is_zero()) else {
+            return Some(BigRational::zero());
+        };
+        if pivot != column {
+            (0..size).for_each(|k| cells.swap(pivot * size + k, column * size + k));
+            result = -result;
+        }
+        let head = cells[column * size + column].clone();
+        result = bounded(result * &head)?;
+        for row in column + 1..size {
+            let factor = &cells[row * size + column] / &head;
+            for k in column..size {
+                let above = &factor * &cells[column * size + k];
+                cells[row * size + k] = bounded(&cells[row * size + k] - above)?;
+            }
+        }
+    }
+    Some(result)
 }
 
 /// Whether a decimal takes part in the value, so that sympy's number would be one too.

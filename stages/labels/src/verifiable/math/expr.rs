@@ -105,7 +105,6 @@ pub enum Function {
     Mod,
     Gcd,
     Lcm,
-    Norm,
     Determinant,
     /// Term, index, first and last.
     Sum,
@@ -355,10 +354,14 @@ impl Expr {
         test(self) || self.parts().into_iter().any(|part| part.any(test))
     }
 
-    /// Whether a matrix occurs in it, so that it multiplies in order.
+    /// Whether it comes to a matrix and not to a number.
     #[must_use]
     pub fn has_matrix(&self) -> bool {
-        self.any(&|part| matches!(part, Self::Matrix(_)))
+        match self {
+            Self::Matrix(_) => true,
+            Self::Call(Function::Determinant, _) => false,
+            _ => self.parts().into_iter().any(Self::has_matrix),
+        }
     }
 
     /// The variables, each once, by name.

@@ -281,7 +281,7 @@ impl Converter<'_> {
             Node::Juxtaposed(..) => this.juxtaposed(id),
             Node::Suffixed(inner, suffix) => this.suffixed(inner, suffix),
             Node::Power(base, exponent) => Ok(Expr::power(this.scalar(base)?, this.scalar(exponent)?)),
-            Node::Norm(inner) => this.call(Function::Norm, inner),
+            Node::Norm(inner) => norm(this.scalar(inner)?),
             Node::Abs(inner) => this.call(Function::Abs, inner),
             Node::Floor(inner) => this.call(Function::Floor, inner),
             Node::Ceil(inner) => this.call(Function::Ceiling, inner),
@@ -294,7 +294,7 @@ impl Converter<'_> {
             }
             Node::CapitalE => Ok(this.symbol("e")),
             Node::Differential(token) => Ok(this.symbol(format!("d{}", this.differential(token)))),
-            Node::Gamma(_) => Ok(Expr::Constant(Constant::EulerGamma)),
+            Node::Gamma => Ok(Expr::Constant(Constant::EulerGamma)),
             Node::Symbol(token) => match this.token_text(token) {
                 "\\partial" => Err(MeaningError::Unsupported),
                 _ => Ok(Expr::Constant(Constant::Infinity)),
@@ -356,7 +356,7 @@ impl Converter<'_> {
                 }
                 Ok(Expr::Call(Function::Integral, parts))
             }
-            Node::Angle(_) | Node::Comma(..) | Node::Semicolon(..) | Node::PlusMinus(..) | Node::Names(_) => {
+            Node::Angle | Node::Comma(..) | Node::Semicolon(..) | Node::PlusMinus(..) | Node::Names(_) => {
                 Err(MeaningError::Unsupported)
             }
             Node::Relation(..) => this.relation(id),
@@ -613,8 +613,8 @@ impl Converter<'_> {
             "exp" => Ok(Expr::power(Expr::Constant(Constant::E), argument.clone())),
             "floor" => one(Function::Floor),
             "ceil" => one(Function::Ceiling),
-            "det" => one(Function::Determinant),
-            "norm" => one(Function::Norm),
+            "det" if matches!(argument, Expr::Matrix(_)) => one(Function::Determinant),
+            "norm" => norm(argument.clone()),
             "Gamma" | "gamma" => one(Function::Gamma),
             "sin" => inverse(Function::Sin, Function::Asin),
             "cos" => inverse(Function::Cos, Function::Acos),
@@ -642,6 +642,14 @@ impl Converter<'_> {
             None => call,
         })
     }
+}
+
+/// The Euclidean norm of a matrix; of anything else there is none.
+fn norm(argument: Expr) -> Meaning {
+    let Expr::Matrix(matrix) = argument else { return Err(MeaningError::WrongKind) };
+    let square = |cell| Expr::power(Expr::Call(Function::Abs, vec![cell]), Expr::integer(2));
+    let sum = Expr::Add(matrix.cells.into_iter().map(square).collect());
+    Ok(Expr::power(sum, Expr::fraction(&1.into(), &2.into())))
 }
 
 fn trace(argument: &Expr) -> Meaning {

@@ -39,7 +39,6 @@ enum Rule {
     Atom,
     Name,
     NameBare,
-    NumberSubscript,
     Subscript,
     SubscriptValue,
     Superscript,
@@ -226,7 +225,6 @@ impl Parser<'_> {
             Rule::Atom => self.atom(at),
             Rule::Name => self.name(at),
             Rule::NameBare => self.name_bare(at),
-            Rule::NumberSubscript => self.number_subscript(at),
             Rule::Subscript => self.script(at, Kind::Underscore, true),
             Rule::SubscriptValue => self.script(at, Kind::Underscore, false),
             Rule::Superscript => self.script(at, Kind::Caret, false),
@@ -467,7 +465,7 @@ impl Parser<'_> {
             ((Kind::Bar, Kind::Bar), |inner| Some(Node::Abs(inner))),
             ((Kind::LeftVert, Kind::RightVert), |inner| Some(Node::Abs(inner))),
             ((Kind::Vert, Kind::Vert), |inner| Some(Node::Abs(inner))),
-            ((Kind::LeftAngle, Kind::RightAngle), |inner| Some(Node::Angle(inner))),
+            ((Kind::LeftAngle, Kind::RightAngle), |_| Some(Node::Angle)),
             ((Kind::LeftFloor, Kind::RightFloor), |inner| Some(Node::Floor(inner))),
             ((Kind::LeftLowerCorner, Kind::RightLowerCorner), |inner| Some(Node::Floor(inner))),
             ((Kind::LeftCeil, Kind::RightCeil), |inner| Some(Node::Ceil(inner))),
@@ -674,7 +672,7 @@ impl Parser<'_> {
             Some(Kind::ENotation) => Node::ENotation(at),
             Some(Kind::CapitalE) => Node::CapitalE,
             Some(Kind::Differential) => Node::Differential(at),
-            Some(Kind::Gamma) => Node::Gamma(at),
+            Some(Kind::Gamma) => Node::Gamma,
             _ => return found,
         };
         self.push(&mut found, at + 1, || simple);

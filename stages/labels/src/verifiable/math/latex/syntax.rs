@@ -38,7 +38,8 @@ pub enum Node {
     Abs(NodeId),
     Floor(NodeId),
     Ceil(NodeId),
-    Angle(NodeId),
+    /// Something in angle brackets, which has no meaning here.
+    Angle,
     /// A letter, command or accent, with the span of its subscript and with its superscript.
     Name {
         token: u32,
@@ -50,7 +51,7 @@ pub enum Node {
     ENotation(u32),
     CapitalE,
     Differential(u32),
-    Gamma(u32),
+    Gamma,
     /// Infinity or the partial sign.
     Symbol(u32),
     Frac {
