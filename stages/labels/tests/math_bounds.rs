@@ -183,9 +183,10 @@ fn hostile_texts_are_refused() {
 #[test]
 fn thinking_and_answer_elements_are_peeled_off() {
     let reply = "<think>It may be $3$.</think> I say <answer>$\\frac{8}{2}$</answer> or $7$.";
-    assert!(math::verify("$4$", reply, &Options::default()).equal);
-    let raw = Options { final_answer_only: false, ..Options::default() };
-    assert!(math::verify("$7$", reply, &raw).equal);
+    let peeled = Options { final_answer_only: true, ..Options::default() };
+    assert!(math::verify("$4$", reply, &peeled).equal);
+    assert!(!math::verify("$4$", reply, &Options::default()).equal);
+    assert!(math::verify("$7$", reply, &Options::default()).equal);
 }
 
 /// Where the reference's verdict is a quirk, the strict mode says what the answers mean.

@@ -7,18 +7,13 @@ use super::{
 use crate::verifiable::final_answer;
 use std::fmt;
 
-/// How to judge.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How to judge; by default exactly as math-verify does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Options {
     pub mode: Mode,
     /// Look only behind a closed thinking section, and inside the last `<answer>` element where there is one.
+    /// math-verify knows no such sections.
     pub final_answer_only: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { mode: Mode::Compat, final_answer_only: true }
-    }
 }
 
 /// Why a verdict is what it is.
