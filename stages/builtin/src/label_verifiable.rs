@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 pub enum Verifier {
     /// The final number against the reference solution's.
     Gsm8k,
-    /// The boxed answer against the reference answer, by the MATH authors' string rules.
+    /// The reply's answer against the reference answer: equal by the MATH authors' string rules, or by meaning.
     Math,
     /// The prompt's `instruction_id_list` with its `kwargs`.
     Ifeval,
@@ -98,7 +98,7 @@ impl Stage for LabelVerifiable {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn inputs(&self, _params: &LabelVerifiableParams) -> Vec<Port> {
@@ -208,7 +208,7 @@ fn instructions(ids: Option<&Value>, kwargs: Option<&Value>) -> Question {
 }
 
 fn key(params: &LabelVerifiableParams, question: &Question, reply: &str) -> Digest {
-    let mut key = Canonical::new("lsn/row/label.verifiable/1");
+    let mut key = Canonical::new("lsn/row/label.verifiable/2");
     key.bool(params.final_answer_only).str(reply);
     match question {
         Question::Answer { verifier: Verifier::Gsm8k, truth } => {
@@ -248,12 +248,19 @@ fn decide(params: &LabelVerifiableParams, question: &Question, reply: &str) -> D
         }
         Question::Answer { truth, .. } => {
             let wanted = math::last_boxed(truth).and_then(math::boxed_content).unwrap_or(truth);
-            match math::last_boxed(reply).and_then(math::boxed_content) {
-                None => decided("math", false, format!("no boxed answer, expected {wanted}")),
-                Some(answer) if math::is_equivalent(wanted, answer) => {
-                    decided("math", true, format!("{answer} is right"))
+            let boxed = math::last_boxed(reply).and_then(math::boxed_content);
+            if let Some(answer) = boxed.filter(|answer| math::hendrycks::is_equivalent(wanted, answer)) {
+                return decided("math", true, format!("{answer} is right"));
+            }
+            let answer = math::Answer::read(reply);
+            let reference = math::Answer::read(&format!("\\boxed{{{wanted}}}"));
+            let verdict = reference.verify(&answer, math::Mode::Compat);
+            match boxed.or(answer.text()) {
+                None => decided("math", false, format!("no answer, expected {wanted}")),
+                Some(answer) if verdict.equal => {
+                    decided("math", true, format!("{answer} is right: {}", verdict.reason))
                 }
-                Some(answer) => decided("math", false, format!("{answer} instead of {wanted}")),
+                Some(answer) => decided("math", false, format!("{answer} instead of {wanted}: {}", verdict.reason)),
             }
         }
         Question::Instructions(list) => {
@@ -301,6 +308,7 @@ mod tests {
             (prompt("gsm8k", Some(json!("6+6\n#### 12")), json!({})), "so 12.", Some(1.0)),
             (prompt("gsm8k", Some(json!(12)), json!({})), "so 13", Some(0.0)),
             (prompt("math", Some(json!("\\frac12")), json!({})), "\\boxed{\\frac{1}{2}}", Some(1.0)),
+            (prompt("math", Some(json!("\\sqrt{75}")), json!({})), "so it is $5\\sqrt3$.", Some(1.0)),
             (prompt("ifeval", None, commas.clone()), "no such thing", Some(1.0)),
             (prompt("ifeval", None, commas), "well, there is", Some(0.0)),
             (prompt("ifeval", None, json!({"instruction_id_list": ["no:such"]})), "x", None),
@@ -320,7 +328,7 @@ mod tests {
             outputs.push(read::<VerifiableLabel>(ctx.output("rows").unwrap()));
         }
         assert_eq!(outputs[0], outputs[1]);
-        assert_eq!(memo.computed(), 6);
+        assert_eq!(memo.computed(), 7);
         for (row, (_, text, reward)) in rows.iter().zip(&cases) {
             let label = outputs[0].iter().find(|label| label.generation_id == row.generation_id).unwrap();
             assert_eq!(label.verifiable_reward, *reward, "{text}: {}", label.reason);

@@ -1,0 +1,705 @@
+//! LaTeX mathematics as tokens: at each place the longest token, and of equally long ones the first in the table.
+
+/// More tokens than this are no answer.
+pub const MAX_TOKENS: usize = 1024;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Add,
+    Sub,
+    Mul,
+    Div,
+    LeftParen,
+    RightParen,
+    LeftParenVisual,
+    RightParenVisual,
+    LeftGroup,
+    RightGroup,
+    LeftBrace,
+    RightBrace,
+    LeftBraceVisual,
+    RightBraceVisual,
+    LeftBraceCommand,
+    RightBraceCommand,
+    LeftBracket,
+    RightBracket,
+    LeftBrack,
+    RightBrack,
+    Phantom,
+    Boxed,
+    Bar,
+    LeftVert,
+    RightVert,
+    Vert,
+    Norm,
+    LeftAngle,
+    RightAngle,
+    LeftFloor,
+    RightFloor,
+    LeftLowerCorner,
+    RightLowerCorner,
+    LeftCeil,
+    RightCeil,
+    LeftUpperCorner,
+    RightUpperCorner,
+    Limit,
+    Approach,
+    Integral,
+    Sum,
+    Product,
+    /// A function of one argument, such as `\sin`.
+    Unary,
+    /// A function of several arguments, such as `\gcd`.
+    Variadic,
+    /// The name of an operator of one argument behind `\operatorname`.
+    UnaryName,
+    /// The name of an operator of several arguments behind `\operatorname`.
+    VariadicName,
+    /// `\gamma` and `\Gamma`: a function or a constant.
+    Gamma,
+    Sqrt,
+    Times,
+    Cdot,
+    DivCommand,
+    Frac,
+    Binom,
+    Choose,
+    Mod,
+    OperatorName,
+    MatrixBegin,
+    MatrixEnd,
+    ArrayBegin,
+    ArrayEnd,
+    DetBegin,
+    DetEnd,
+    Ampersand,
+    RowBreak,
+    Underscore,
+    Caret,
+    Colon,
+    Semicolon,
+    Comma,
+    Differential,
+    /// The letter e: Euler's number.
+    Euler,
+    /// The letter E.
+    CapitalE,
+    Letter,
+    Number,
+    ENotation,
+    PercentNumber,
+    In,
+    Assign,
+    Equal,
+    Approx,
+    Less,
+    LessEqual,
+    Greater,
+    GreaterEqual,
+    Unequal,
+    Bang,
+    Greek,
+    OtherSymbol,
+    /// Infinity or the partial differential sign.
+    Symbol,
+    Naturals,
+    Integers,
+    Rationals,
+    Reals,
+    Complexes,
+    Primes,
+    /// A command that dresses up a text, such as `\text{..}` and `\vec{..}`.
+    Accent,
+    Union,
+    Intersection,
+    SetMinus,
+    PlusMinus,
+    EmptySet,
+    Superset,
+    Subset,
+    NotIn,
+    Transpose,
+    Degree,
+    /// A token that no rule takes.
+    Stray,
+}
+
+/// A token and where it stands, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Token {
+    pub kind: Kind,
+    pub start: usize,
+    pub end: usize,
+}
+
+/// Why a text has no tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LexError {
+    /// The byte at which no token begins.
+    Unknown(usize),
+    TooLong,
+}
+
+const SKIPPED: &[&str] = &[
+    "\\,",
+    "\\thinspace",
+    "\\:",
+    "\\medspace",
+    "\\;",
+    "\\thickspace",
+    "\\quad",
+    "\\qquad",
+    "\\!",
+    "\\negthinspace",
+    "\\negmedspace",
+    "\\negthickspace",
+    "\\$",
+    "\\vrule",
+    "\\vcenter",
+    "\\vbox",
+    "\\vskip",
+    "\\vspace",
+    "\\hfil",
+];
+
+/// Fixed spellings that begin with a backslash, then all others.
+const COMMANDS: &[(Kind, &[&str])] = &[
+    (Kind::Div, &["\\over"]),
+    (Kind::LeftParenVisual, &["\\("]),
+    (Kind::RightParenVisual, &["\\)"]),
+    (Kind::LeftGroup, &["\\lgroup"]),
+    (Kind::RightGroup, &["\\rgroup"]),
+    (Kind::LeftBraceVisual, &["\\{"]),
+    (Kind::RightBraceVisual, &["\\}"]),
+    (Kind::LeftBraceCommand, &["\\lbrace"]),
+    (Kind::RightBraceCommand, &["\\rbrace"]),
+    (Kind::LeftBrack, &["\\lbrack"]),
+    (Kind::RightBrack, &["\\rbrack"]),
+    (Kind::Phantom, &["\\phantom"]),
+    (Kind::Boxed, &["\\boxed"]),
+    (Kind::LeftVert, &["\\lvert"]),
+    (Kind::RightVert, &["\\rvert"]),
+    (Kind::Vert, &["\\vert"]),
+    (Kind::Norm, &["\\|"]),
+    (Kind::LeftAngle, &["\\langle"]),
+    (Kind::RightAngle, &["\\rangle"]),
+    (Kind::LeftFloor, &["\\lfloor"]),
+    (Kind::RightFloor, &["\\rfloor"]),
+    (Kind::LeftLowerCorner, &["\\llcorner"]),
+    (Kind::RightLowerCorner, &["\\lrcorner"]),
+    (Kind::LeftCeil, &["\\lceil"]),
+    (Kind::RightCeil, &["\\rceil"]),
+    (Kind::LeftUpperCorner, &["\\ulcorner"]),
+    (Kind::RightUpperCorner, &["\\urcorner"]),
+    (Kind::Limit, &["\\lim"]),
+    (Kind::Approach, &["\\to", "\\rightarrow", "\\Rightarrow", "\\longrightarrow", "\\Longrightarrow"]),
+    (Kind::Integral, &["\\int"]),
+    (Kind::Sum, &["\\sum"]),
+    (Kind::Product, &["\\prod"]),
+    (
+        Kind::Unary,
+        &[
+            "\\log",
+            "\\ln",
+            "\\exp",
+            "\\sin",
+            "\\cos",
+            "\\tan",
+            "\\csc",
+            "\\sec",
+            "\\cot",
+            "\\arcsin",
+            "\\arccos",
+            "\\arctan",
+            "\\arccsc",
+            "\\arcsec",
+            "\\arccot",
+            "\\sinh",
+            "\\cosh",
+            "\\tanh",
+            "\\arsinh",
+            "\\arcosh",
+            "\\artanh",
+            "\\arcsinh",
+            "\\arccosh",
+            "\\arctanh",
+            "\\floor",
+            "\\ceil",
+            "\\det",
+        ],
+    ),
+    (Kind::Variadic, &["\\gcd", "\\lcm", "\\max", "\\min"]),
+    (Kind::Gamma, &["\\Gamma", "\\gamma"]),
+    (Kind::Sqrt, &["\\sqrt"]),
+    (Kind::Times, &["\\times"]),
+    (Kind::Cdot, &["\\cdot"]),
+    (Kind::DivCommand, &["\\div"]),
+    (Kind::Frac, &["\\frac", "\\dfrac", "\\tfrac", "\\cfrac"]),
+    (Kind::Binom, &["\\binom", "\\tbinom", "\\dbinom"]),
+    (Kind::Choose, &["\\choose"]),
+    (Kind::Mod, &["\\mod"]),
+    (Kind::Stray, &["\\mathit", "\\xrightarrow", "\\xRightarrow", "\\leftrightarrow", "\\Leftrightarrow"]),
+    (Kind::OperatorName, &["\\operatorname"]),
+    (Kind::MatrixBegin, &["\\begin{matrix}", "\\begin{pmatrix}", "\\begin{bmatrix}"]),
+    (Kind::MatrixEnd, &["\\end{matrix}", "\\end{pmatrix}", "\\end{bmatrix}"]),
+    (Kind::ArrayEnd, &["\\end{array}"]),
+    (Kind::DetBegin, &["\\begin{vmatrix}"]),
+    (Kind::DetEnd, &["\\end{vmatrix}"]),
+    (Kind::RowBreak, &["\\\\"]),
+    (Kind::Euler, &["\\exponentialE"]),
+    (Kind::In, &["\\in"]),
+    (Kind::Equal, &["\\equiv"]),
+    (Kind::Approx, &["\\approx"]),
+    (Kind::Less, &["\\lt"]),
+    (Kind::LessEqual, &["\\leq", "\\le", "\\leqslant"]),
+    (Kind::Greater, &["\\gt"]),
+    (Kind::GreaterEqual, &["\\geq", "\\ge", "\\geqslant"]),
+    (Kind::Unequal, &["\\ne", "\\neq", "\\not\\equiv"]),
+    (Kind::Symbol, &["\\partial", "\\infty", "\\$\\infty", "\\infty\\%", "\\infty%"]),
+    (Kind::Naturals, &["\\mathbb{N}"]),
+    (Kind::Integers, &["\\mathbb{Z}"]),
+    (Kind::Rationals, &["\\mathbb{Q}"]),
+    (Kind::Reals, &["\\mathbb{R}"]),
+    (Kind::Complexes, &["\\mathbb{C}"]),
+    (Kind::Primes, &["\\mathbb{P}"]),
+    (Kind::Union, &["\\cup"]),
+    (Kind::Intersection, &["\\cap"]),
+    (Kind::SetMinus, &["\\setminus"]),
+    (Kind::PlusMinus, &["\\pm", "\\mp"]),
+    (Kind::EmptySet, &["\\emptyset", "\\{\\}", "\\lbrace\\rbrace"]),
+    (Kind::Superset, &["\\supseteq"]),
+    (Kind::Subset, &["\\subseteq"]),
+    (Kind::NotIn, &["\\notin"]),
+];
+
+const GREEK: &[&str] = &[
+    "\\alpha",
+    "\\beta",
+    "\\gamma",
+    "\\Gamma",
+    "\\delta",
+    "\\Delta",
+    "\\epsilon",
+    "\\varepsilon",
+    "\\zeta",
+    "\\eta",
+    "\\theta",
+    "\\Theta",
+    "\\vartheta",
+    "\\iota",
+    "\\kappa",
+    "\\lambda",
+    "\\Lambda",
+    "\\mu",
+    "\\nu",
+    "\\xi",
+    "\\Xi",
+    "\\omicron",
+    "\\pi",
+    "\\Pi",
+    "\\varpi",
+    "\\rho",
+    "\\varrho",
+    "\\sigma",
+    "\\Sigma",
+    "\\varsigma",
+    "\\tau",
+    "\\upsilon",
+    "\\Upsilon",
+    "\\phi",
+    "\\Phi",
+    "\\varphi",
+    "\\chi",
+    "\\psi",
+    "\\Psi",
+    "\\omega",
+    "\\Omega",
+];
+
+const GREEK_LETTERS: &str = "αβγΓδΔεϵζηθΘϑικλΛμνξΞοπΠϖρϱσΣςτυΥφΦϕχψΨωΩ";
+
+const OTHER_SYMBOLS: &[&str] = &[
+    "\\Bbbk",
+    "\\wp",
+    "\\nabla",
+    "\\bigstar",
+    "\\angle",
+    "\\nexists",
+    "\\diagdown",
+    "\\measuredangle",
+    "\\eth",
+    "\\diagup",
+    "\\sphericalangle",
+    "\\clubsuit",
+    "\\varnothing",
+    "\\Diamond",
+    "\\complement",
+    "\\diamondsuit",
+    "\\imath",
+    "\\Finv",
+    "\\triangledown",
+    "\\heartsuit",
+    "\\jmath",
+    "\\Game",
+    "\\triangle",
+    "\\spadesuit",
+    "\\ell",
+    "\\hbar",
+    "\\vartriangle",
+    "\\hslash",
+    "\\blacklozenge",
+    "\\lozenge",
+    "\\blacksquare",
+    "\\mho",
+    "\\blacktriangle",
+    "\\sharp",
+    "\\prime",
+    "\\Im",
+    "\\flat",
+    "\\square",
+    "\\backprime",
+    "\\Re",
+    "\\natural",
+    "\\surd",
+    "\\circledS",
+];
+
+const ACCENTS: &[&str] = &[
+    "\\acute",
+    "\\bar",
+    "\\overline",
+    "\\breve",
+    "\\check",
+    "\\widecheck",
+    "\\dot",
+    "\\ddot",
+    "\\grave",
+    "\\hat",
+    "\\tilde",
+    "\\widetilde",
+    "\\vec",
+    "\\overrightarrow",
+    "\\bm",
+    "\\boldsymbol",
+    "\\text",
+    "\\textit",
+    "\\textbf",
+    "\\textnormal",
+    "\\mathbb",
+    "\\mathbin",
+    "\\mathbf",
+    "\\mathcal",
+    "\\mathclap",
+    "\\mathclose",
+    "\\mathellipsis",
+    "\\mathfrak",
+    "\\mathinner",
+    "\\mathit",
+    "\\mathnormal",
+    "\\mathop",
+    "\\mathopen",
+    "\\mathord",
+    "\\mathpunct",
+    "\\mathrel",
+    "\\mathring",
+    "\\mathrlap",
+    "\\mathrm",
+    "\\mathscr",
+    "\\mathsf",
+    "\\mathsterling",
+    "\\mathtt",
+    "\\mbox",
+];
+
+const WORDS: &[(Kind, &[&str])] = &[
+    (
+        Kind::UnaryName,
+        &[
+            "arsinh",
+            "arcsinh",
+            "arcosh",
+            "arccosh",
+            "artanh",
+            "arctanh",
+            "floor",
+            "ceil",
+            "eye",
+            "rank",
+            "trace",
+            "tr",
+            "rref",
+            "nullspace",
+            "eig",
+            "eigen",
+            "diagonalize",
+            "norm",
+            "eigenvals",
+            "eigenvalues",
+            "eigenvects",
+            "eigenvectors",
+            "svd",
+            "SVD",
+            "cols",
+            "rows",
+        ],
+    ),
+    (
+        Kind::VariadicName,
+        &["gcd", "lcm", "zeros", "ones", "diag", "hstack", "vstack", "orth", "ortho", "orthogonal", "orthogonalize"],
+    ),
+    (Kind::Stray, &["matrix", "pmatrix", "bmatrix", "vmatrix"]),
+];
+
+const SIGNS: &[(Kind, &[&str])] = &[
+    (Kind::Transpose, &["^T", "^{T}", "'"]),
+    (Kind::Degree, &["^\\circ", "^\\degree", "^\\circle", "^°", "^{\\circ}", "^{\\degree}", "^{\\circle}", "^{°}"]),
+    (Kind::Add, &["+", "∔", "⊕", "⊞"]),
+    (Kind::Sub, &["-", "−", "∸"]),
+    (Kind::Mul, &["*", "×", "⋅", "⋄", "⊡", "∗", "⋆", "∘", "∙", "⊗", "⊠", "⋈", "⋉", "⋊"]),
+    (Kind::Div, &["/", "÷", "∕"]),
+    (Kind::LeftParen, &["("]),
+    (Kind::RightParen, &[")"]),
+    (Kind::LeftBrace, &["{"]),
+    (Kind::RightBrace, &["}"]),
+    (Kind::LeftBracket, &["["]),
+    (Kind::RightBracket, &["]"]),
+    (Kind::Bar, &["|"]),
+    (Kind::Ampersand, &["&"]),
+    (Kind::Underscore, &["_"]),
+    (Kind::Caret, &["^"]),
+    (Kind::Colon, &[":"]),
+    (Kind::Semicolon, &[";"]),
+    (Kind::Comma, &[","]),
+    (Kind::Stray, &[".", "<->", "<=>"]),
+    (Kind::Assign, &["=", "≡", "≣", "≟", "≎", "≏", "≐", "≑", "≒", "≓", "≔", "≕", "≖", "≗"]),
+    (Kind::Equal, &["=="]),
+    (Kind::Approx, &["~=", "≈", "≊", "≋", "≃", "≅"]),
+    (Kind::Less, &["<", "≪", "≺", "⋖"]),
+    (Kind::LessEqual, &["≤", "≦", "≲", "≾", "<="]),
+    (Kind::Greater, &[">", "≫", "≻", "⋗"]),
+    (Kind::GreaterEqual, &["≥", "≧", "≳", "≿", ">="]),
+    (Kind::Unequal, &["!=", "!==", "≠", "≁", "≄", "≇", "≉", "≢"]),
+    (Kind::Bang, &["!"]),
+    (Kind::OtherSymbol, &["ℵ", "ℶ", "ℷ", "ℸ"]),
+    (Kind::Naturals, &["ℕ"]),
+    (Kind::Integers, &["ℤ"]),
+    (Kind::Rationals, &["ℚ"]),
+    (Kind::Reals, &["ℝ"]),
+    (Kind::Complexes, &["ℂ"]),
+    (Kind::Primes, &["ℙ"]),
+    (Kind::Union, &["∪"]),
+    (Kind::Intersection, &["∩"]),
+    (Kind::SetMinus, &["∖"]),
+    (Kind::PlusMinus, &["±", "∓"]),
+    (Kind::EmptySet, &["∅"]),
+    (Kind::Superset, &["⊇"]),
+    (Kind::Subset, &["⊆"]),
+    (Kind::NotIn, &["∉"]),
+];
+
+/// Splits a text into tokens, without what is skipped.
+///
+/// # Errors
+/// [`LexError`] where some part is no token, or there are more than [`MAX_TOKENS`].
+pub fn tokenize(text: &str) -> Result<Vec<Token>, LexError> {
+    let mut tokens = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let blank = blanks(rest.as_bytes());
+        if blank > 0 {
+            at += blank;
+            continue;
+        }
+        let (kind, length) = longest(rest).ok_or(LexError::Unknown(at))?;
+        if let Some(kind) = kind {
+            if tokens.len() == MAX_TOKENS {
+                return Err(LexError::TooLong);
+            }
+            tokens.push(Token { kind, start: at, end: at + length });
+        }
+        at += length;
+    }
+    Ok(tokens)
+}
+
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+fn blanks(bytes: &[u8]) -> usize {
+    bytes.iter().take_while(|byte| is_blank(**byte)).count()
+}
+
+/// The longest token at the start of a text that is not empty; its kind is none where it is skipped.
+fn longest(rest: &str) -> Option<(Option<Kind>, usize)> {
+    let mut best: Option<(Option<Kind>, usize)> = None;
+    let mut offer = |kind: Option<Kind>, length: usize| {
+        if length > best.map_or(0, |(_, longest)| longest) {
+            best = Some((kind, length));
+        }
+    };
+    let bytes = rest.as_bytes();
+    match bytes[0] {
+        b'\\' => {
+            offer_spelled(rest, COMMANDS, &mut offer);
+            for &spelling in SKIPPED {
+                if rest.starts_with(spelling) {
+                    offer(None, spelling.len());
+                }
+            }
+            if let Some(length) = array_begin(rest) {
+                offer(Some(Kind::ArrayBegin), length);
+            }
+            for (kind, names) in [(Kind::Greek, GREEK), (Kind::OtherSymbol, OTHER_SYMBOLS)] {
+                for &name in names {
+                    if let Some(after) = rest.strip_prefix(name) {
+                        offer(Some(kind), name.len() + usize::from(after.starts_with(' ')));
+                    }
+                }
+            }
+            for &accent in ACCENTS {
+                if let Some(length) = rest.strip_prefix(accent).and_then(braced) {
+                    offer(Some(Kind::Accent), accent.len() + length);
+                }
+            }
+        }
+        b'0'..=b'9' | b'.' => {
+            number(bytes, &mut offer);
+            if bytes[0] == b'.' {
+                offer(Some(Kind::Stray), 1);
+            }
+        }
+        letter if letter.is_ascii_alphabetic() => {
+            offer_spelled(rest, WORDS, &mut offer);
+            match letter {
+                b'd' => {
+                    if let Some(length) = differential(bytes) {
+                        offer(Some(Kind::Differential), length);
+                    }
+                    offer(Some(Kind::Letter), 1);
+                }
+                b'e' => offer(Some(Kind::Euler), 1),
+                b'E' => offer(Some(Kind::CapitalE), 1),
+                _ => offer(Some(Kind::Letter), 1),
+            }
+        }
+        _ => {
+            offer_spelled(rest, SIGNS, &mut offer);
+            let first = rest.chars().next()?;
+            if GREEK_LETTERS.contains(first) {
+                let length = first.len_utf8();
+                offer(Some(Kind::Greek), length + usize::from(rest[length..].starts_with(' ')));
+            }
+            if matches!(first, 'ℵ' | 'ℶ' | 'ℷ' | 'ℸ') && rest[first.len_utf8()..].starts_with(' ') {
+                offer(Some(Kind::OtherSymbol), first.len_utf8() + 1);
+            }
+        }
+    }
+    best
+}
+
+fn offer_spelled(rest: &str, table: &[(Kind, &[&str])], offer: &mut impl FnMut(Option<Kind>, usize)) {
+    for (kind, spellings) in table {
+        for spelling in *spellings {
+            if rest.starts_with(spelling) {
+                offer(Some(*kind), spelling.len());
+            }
+        }
+    }
+}
+
+/// `\begin{array}{ccc}`.
+fn array_begin(rest: &str) -> Option<usize> {
+    let columns = rest.strip_prefix("\\begin{array}{")?;
+    let length = columns.bytes().take_while(|byte| matches!(byte, b'c' | b'l' | b'r')).count();
+    columns[length..].starts_with('}').then_some("\\begin{array}{".len() + length + 1)
+}
+
+/// `{..}` up to the first closing brace, an escaped one only where no other follows; at most one blank before it.
+fn braced(after: &str) -> Option<usize> {
+    let bytes = after.as_bytes();
+    let blank = usize::from(bytes.first().is_some_and(|byte| is_blank(*byte)));
+    if bytes.get(blank) != Some(&b'{') {
+        return None;
+    }
+    let (mut at, mut escaped) = (blank + 1, None);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'\\' if bytes.get(at + 1) == Some(&b'}') => {
+                at += 2;
+                escaped = escaped.or(Some(at));
+            }
+            b'}' => return Some(at + 1),
+            _ => at += 1,
+        }
+    }
+    escaped
+}
+
+/// `d` with a letter or a command behind it.
+fn differential(bytes: &[u8]) -> Option<usize> {
+    let at = 1 + blanks(&bytes[1..]);
+    match bytes.get(at)? {
+        b'\\' => {
+            let letters = bytes[at + 1..].iter().take_while(|byte| byte.is_ascii_alphabetic()).count();
+            (letters > 0).then_some(at + 1 + letters)
+        }
+        byte if byte.is_ascii_alphabetic() => Some(at + 1),
+        _ => None,
+    }
+}
+
+fn number(bytes: &[u8], offer: &mut impl FnMut(Option<Kind>, usize)) {
+    let digits = |from: usize| bytes[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let whole = digits(0);
+    let part = if bytes.get(whole) == Some(&b'.') { digits(whole + 1) } else { 0 };
+    let length = if part > 0 { whole + 1 + part } else { whole };
+    if length == 0 {
+        return;
+    }
+    offer(Some(Kind::Number), length);
+    if bytes.get(length) == Some(&b'E') {
+        let sign = usize::from(matches!(bytes.get(length + 1), Some(b'+' | b'-')));
+        let exponent = digits(length + 1 + sign);
+        if exponent > 0 {
+            offer(Some(Kind::ENotation), length + 1 + sign + exponent);
+        }
+    }
+    let blank = usize::from(bytes.get(length).is_some_and(|byte| is_blank(*byte)));
+    let rest = &bytes[length + blank..];
+    if rest.starts_with(b"%") {
+        offer(Some(Kind::PercentNumber), length + blank + 1);
+    } else if rest.starts_with(b"\\%") {
+        offer(Some(Kind::PercentNumber), length + blank + 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    fn kinds(text: &str) -> Vec<Kind> {
+        tokenize(text).unwrap().into_iter().map(|token| token.kind).collect()
+    }
+
+    #[test]
+    fn the_longest_token_wins() {
+        assert_eq!(kinds("\\infty"), [Kind::Symbol]);
+        assert_eq!(kinds("\\in x"), [Kind::In, Kind::Letter]);
+        assert_eq!(kinds("\\{\\}"), [Kind::EmptySet]);
+        assert_eq!(kinds("12.5E-3 7 \\%"), [Kind::ENotation, Kind::PercentNumber]);
+        assert_eq!(kinds("\\gamma"), [Kind::Gamma]);
+        assert_eq!(kinds("\\gamma x"), [Kind::Greek, Kind::Letter]);
+        assert_eq!(kinds("dx d"), [Kind::Differential, Kind::Letter]);
+    }
+
+    #[test]
+    fn a_text_ends_at_its_first_brace() {
+        assert_eq!(kinds("\\text{a \\} b}"), [Kind::Accent]);
+        assert_eq!(kinds("\\mathbb{R}\\mathbb{K}"), [Kind::Reals, Kind::Accent]);
+        assert_eq!(tokenize("a\\foo").unwrap_err(), LexError::Unknown(1));
+        assert_eq!(tokenize(&"x".repeat(MAX_TOKENS + 1)).unwrap_err(), LexError::TooLong);
+    }
+}
