@@ -2,15 +2,16 @@
 answer is compared. Opt-in: nothing in the build or the tests needs it.
 
     python3 -m venv venv && venv/bin/pip install infini-gram==2.6.0 numpy
-    cargo build && venv/bin/python benches/peers/infinigram.py target/debug/lsn [--megabytes 4] [--shards 3]
+    cargo build && venv/bin/python benches/peers/infinigram.py target/debug/lsn --tokenizer configs/models/tiny
 
 What it does, on a text made up from a seed:
   1. `lsn index build` over JSONL, a byte a token (u8), in one shard; and the package's own index tools over the same tokens.
      The three files must be the same bytes. CPU time of both builds is printed.
-  2. The same for random u16 and u32 token ids, whose files this script writes; ours is opened through `--width`.
-  3. The package opens our index and we open the package's, in one shard and in several; count, prob, ntd, infgram_prob,
-     infgram_ntd and find are asked for n-grams of the text, altered ones and random ones, and must agree (probabilities to
-     1e-12). The package's next-token counts are exact with a `max_support` above every count.
+  2. The package opens our index (u8; u16 too, where a tokenizer is given), and we open the package's (u8 and u16, in one
+     shard and in several). At u32 its builder asks for 32 GiB, so there this script sorts the suffixes itself.
+  3. count, prob, ntd, infgram_prob, infgram_ntd and find are asked for n-grams of the text, altered ones and random ones,
+     and must agree (probabilities to 1e-12; next-token counts with a `max_support` above every count, so that the package
+     is exact but for the slip that `same_next` names).
 """
 
 import argparse
@@ -29,6 +30,7 @@ from infini_gram.engine import InfiniGramEngine
 WIDTHS = {"u8": np.uint8, "u16": np.uint16, "u32": np.uint32}
 TOOLS = Path(infini_gram.__file__).parent / "rust_indexing"
 OVERLAP = 100_000  # bytes that the package's parts share; its builder's constant
+MOST_FOLLOWED = 500  # occurrences to ask the package's next-token counts of: it starts threads for them, and dies of too many
 
 
 def children_cpu():
@@ -83,6 +85,24 @@ def package_table(directory, width):
             tool("concat", "--data-file", data, "--merged-dir", merged, "--merged-file", table, "--num-threads", 1)
 
 
+def sorted_table(directory, width):
+    """The table by plain sorting. Suffixes that agree for 4000 bytes may come in any order: longer n-grams are not asked for."""
+    token = WIDTHS[width]().itemsize
+    for data in sorted(directory.glob("tokenized.*")):
+        content = data.read_bytes()
+        order = sorted(range(0, len(content), token), key=lambda at: content[at : at + 4000])
+        pointer = max(1, ((len(content) - token).bit_length() + 7) // 8)
+        table = b"".join(at.to_bytes(pointer, "little") for at in order)
+        data.with_name(data.name.replace("tokenized", "table")).write_bytes(table)
+
+
+def documents_of(directory, width):
+    """The token ids of a directory's first shard."""
+    tokens = np.fromfile(directory / "tokenized.0", dtype=WIDTHS[width])
+    starts = np.fromfile(directory / "offset.0", dtype=np.uint64) // tokens.itemsize
+    return [[int(token) for token in part[1:]] for part in np.split(tokens, starts[1:].astype(np.int64))]
+
+
 def questions(rng, documents, width, count):
     """N-grams of one to twelve tokens: some as they are, some with a token changed, some at random."""
     top = min(np.iinfo(WIDTHS[width]).max - 1, 300)
@@ -135,6 +155,9 @@ def same_next(ours, theirs, end, what):
     if ours["document_ends"]:
         found[end] = found.get(end, 0) + ours["document_ends"]
     expected = {token: entry["cont_cnt"] for token, entry in theirs["result_by_token_id"].items()}
+    if expected == {end: ours["prompt_cnt"]} and ours["document_ends"] > 1:
+        # The package's slip: where the n-gram ends the shard and another document, it takes every occurrence for an end.
+        return
     assert found == expected, (what, found, expected)
     assert ours["prompt_cnt"] == theirs["prompt_cnt"], what
 
@@ -156,11 +179,15 @@ def compare(lsn, directory, width, asked):
         ours_segments = [tuple(segment) for segment in ours["find"]["segment_by_shard"]]
         # Where nothing is found, the place where it would be is nobody's business.
         assert all(a == b or (a[0] == a[1] and b[0] == b[1]) for a, b in zip(ours_segments, segments, strict=True)), what
-        same_next(ours["ntd"], engine.ntd(prompt_ids=ids), end, what)
-        theirs = engine.infgram_ntd(prompt_ids=ids)
-        same_next(ours["infgram-ntd"], theirs, end, what)
-        assert ours["infgram-ntd"]["suffix_len"] == theirs["suffix_len"], what
-        compared += 4
+        compared += 2
+        if ours["ntd"]["prompt_cnt"] <= MOST_FOLLOWED:
+            same_next(ours["ntd"], engine.ntd(prompt_ids=ids), end, what)
+            compared += 1
+        if ours["infgram-ntd"]["prompt_cnt"] <= MOST_FOLLOWED:
+            theirs = engine.infgram_ntd(prompt_ids=ids)
+            same_next(ours["infgram-ntd"], theirs, end, what)
+            assert ours["infgram-ntd"]["suffix_len"] == theirs["suffix_len"], what
+            compared += 1
         if ids:
             *prompt, last = ids
             same_probability(ours["prob"], engine.prob(prompt_ids=prompt, cont_id=last), what)
@@ -174,6 +201,7 @@ def compare(lsn, directory, width, asked):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("lsn", type=Path)
+    parser.add_argument("--tokenizer", type=Path, help="a folder with a tokenizer.json of 256 to 65535 tokens")
     parser.add_argument("--megabytes", type=float, default=1.0)
     parser.add_argument("--shards", type=int, default=3)
     parser.add_argument("--questions", type=int, default=300)
@@ -204,19 +232,27 @@ def main():
         asked = questions(rng, as_bytes, "u8", args.questions)
         print(f"u8, our index: {compare(lsn, scratch / 'ours', 'u8', asked)} answers agree")
 
-        # 2. and 3. Every width, in one shard and in several, built by the package.
+        if args.tokenizer:
+            directory = scratch / "ours-u16"
+            command = [lsn, "index", "build", source, "--out", directory, "--tokenizer", args.tokenizer]
+            subprocess.run(command, check=True)
+            asked = questions(rng, documents_of(directory, "u16"), "u16", args.questions)
+            print(f"u16, our index: {compare(lsn, directory, 'u16', asked)} answers agree")
+
+        # 2. and 3. Every width, in one shard and in several.
         for width in WIDTHS:
             if width == "u8":
                 ids = as_bytes
             else:
-                spread = 1 if width == "u16" else 1000
-                ids = [[rng.choice([rng.randrange(40), rng.randrange(300)]) * spread for _ in document.split()] for document in documents]
+                spread, most = (1, None) if width == "u16" else (1000, 200)
+                draw = lambda: rng.choice([rng.randrange(40), rng.randrange(300)]) * spread
+                ids = [[draw() for _ in document.split()] for document in documents[:most]]
             for shards in [1, args.shards]:
                 directory = scratch / f"{width}-{shards}"
                 write_tokens(directory, shards, ids, width)
-                package_table(directory, width)
+                (sorted_table if width == "u32" else package_table)(directory, width)
                 asked = questions(rng, ids, width, args.questions)
-                print(f"{width}, {shards} shards of the package: {compare(lsn, directory, width, asked)} answers agree")
+                print(f"{width}, shards: {shards}, not ours: {compare(lsn, directory, width, asked)} answers agree")
 
 
 if __name__ == "__main__":
