@@ -1,6 +1,6 @@
-//! Building an index and counting in it, in CPU time of all threads: `cargo bench -p lsn-infinigram`.
+//! Building an index and counting in it, in CPU time of all threads: `cargo bench -p lsn-infinigram --profile dev`.
 //! CPU time, not wall time, so that other work on the machine does not count. Bars: 5 MB of text per second and core to
-//! build; 20 µs for a count in a warm index. Says how much memory the build took, beside the limit that it was given.
+//! build; 20 µs for a count in a warm index.
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
@@ -11,7 +11,7 @@ use criterion::{
 use lsn_infinigram::{BuildOptions, CorpusCounts, Index, MatchProfile, TokenWidth, build};
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
-use std::{fs, time::Duration};
+use std::time::Duration;
 
 /// CPU time of the process.
 struct CpuTime;
@@ -76,12 +76,6 @@ fn as_bytes(documents: &[Vec<u32>]) -> Vec<Vec<u32>> {
     documents.iter().map(|document| document.iter().flat_map(spell).map(u32::from).collect()).collect()
 }
 
-fn resident_peak() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
-}
-
 fn building(criterion: &mut Criterion<CpuTime>) {
     let words = documents(4_000_000, 30_000);
     let bytes = as_bytes(&words);
@@ -104,15 +98,6 @@ fn building(criterion: &mut Criterion<CpuTime>) {
                 BatchSize::PerIteration,
             );
         });
-        // In four shards: what the memory limit promises.
-        let dir = tempfile::tempdir().unwrap();
-        let memory = tokens / 4 * (4 + width.bytes() as u64);
-        let _ = fs::write("/proc/self/clear_refs", "5");
-        let before = resident_peak();
-        let options = BuildOptions { memory, ..BuildOptions::new(width) };
-        let description = build(dir.path(), options, documents).unwrap();
-        let taken = (resident_peak() - before) as f64 / 1e6;
-        eprintln!("build/{name}: {taken:.0} MB in {} shards, limit {:.0} MB", description.shards, memory as f64 / 1e6);
     }
     group.finish();
 }
