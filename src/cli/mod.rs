@@ -9,6 +9,7 @@ mod exec;
 mod graph;
 mod guardian;
 mod heuristics;
+mod index;
 mod init;
 mod load;
 mod logs;
@@ -96,6 +97,8 @@ pub enum Command {
     Stage(stage::Args),
     /// List, describe and expand heuristics, or apply one to logits
     Heuristics(heuristics::Args),
+    /// Index the n-grams of text, and ask such an index
+    Index(index::Args),
     /// Write a small pipeline that works at once
     Init(init::Args),
     /// Look whether this machine and this project are in order
@@ -120,6 +123,7 @@ impl Command {
             Self::Graph(args) => graph::execute(&args, global),
             Self::Stage(args) => stage::execute(&args, global),
             Self::Heuristics(args) => heuristics::execute(&args, global),
+            Self::Index(args) => index::execute(&args, global),
             Self::Init(args) => init::execute(&args, global),
             Self::Doctor(args) => doctor::execute(&args, global),
             Self::Schema(args) => schema::execute(&args, global),

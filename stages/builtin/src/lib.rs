@@ -6,6 +6,7 @@ mod analyze_sources;
 mod analyze_statistics;
 mod command;
 mod corpus;
+pub mod corpus_index;
 mod evaluate;
 mod generate;
 #[cfg(test)]
@@ -13,6 +14,7 @@ mod harness;
 mod heuristics;
 mod label_diversity;
 mod label_memo;
+mod label_overlap;
 mod label_quality;
 #[cfg(test)]
 mod label_tests;
@@ -36,7 +38,9 @@ pub fn registry() -> Registry {
         .with(evaluate::Evaluate)
         .with(generate::Generate)
         .with(heuristics::Heuristics)
+        .with(corpus_index::CorpusIndex)
         .with(label_diversity::LabelDiversity)
+        .with(label_overlap::LabelOverlap)
         .with(label_quality::LabelQuality)
         .with(label_verifiable::LabelVerifiable)
         .with(pretrain::Pretrain)

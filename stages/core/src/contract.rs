@@ -3,7 +3,7 @@
 use crate::{
     FailureClass, Port, PortKind, StageError, StageResult,
     dataset::{DataSetReader, Schema},
-    record::{DiversityLabel, Generation, Prompt, QualityLabel, Record, ScoredRow, VerifiableLabel},
+    record::{DiversityLabel, Generation, OverlapLabel, Prompt, QualityLabel, Record, ScoredRow, VerifiableLabel},
 };
 use std::{collections::BTreeSet, fs, os::unix::fs::FileTypeExt, path::Path};
 
@@ -50,6 +50,7 @@ pub fn check(port: &Port, path: &Path) -> StageResult<()> {
                 Generation::TYPE => check_rows::<Generation>(path),
                 QualityLabel::TYPE => check_rows::<QualityLabel>(path),
                 DiversityLabel::TYPE => check_rows::<DiversityLabel>(path),
+                OverlapLabel::TYPE => check_rows::<OverlapLabel>(path),
                 VerifiableLabel::TYPE => check_rows::<VerifiableLabel>(path),
                 ScoredRow::TYPE => check_rows::<ScoredRow>(path),
                 _ => Ok(schema.rows),

@@ -325,6 +325,47 @@ impl Record for VerifiableLabel {
     }
 }
 
+/// How much of a generation is in a corpus, word for word (one row per generation).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct OverlapLabel {
+    pub prompt_id: PromptId,
+    pub generation_id: GenerationId,
+    /// `sampler_info.name` of the generation.
+    pub sampler: String,
+    pub seed: u64,
+    /// Tokens of the generation, as the corpus counts them: of its index, or words between white space.
+    pub tokens: u64,
+    /// Tokens that the greedy cover with n-grams of the corpus covers; null where the corpus could not be asked.
+    pub infinigram_total_coverage: Option<u64>,
+    /// How often the cover goes on from a match with a token that no match covers.
+    pub infinigram_breaks: Option<u64>,
+    /// The longest n-gram of the generation that is in the corpus. Null, as what follows, where only the cover was measured.
+    pub longest_match: Option<u64>,
+    /// N-gram length → share of the generation's n-grams that are in the corpus; lengths that it has n-grams of.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ngram_hit_rates: BTreeMap<usize, f64>,
+    /// Sum over n from 5 to 11 of the share of tokens that no n-gram in the corpus covers; more means less copied.
+    pub creativity_index: Option<f64>,
+    /// Why the generation could not be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl Record for OverlapLabel {
+    const TYPE: &'static str = "overlap";
+    const VERSION: u32 = 1;
+    const ORDER: &'static [&'static str] = &["prompt_id", "sampler", "seed", "generation_id"];
+
+    fn prompt_id(&self) -> PromptId {
+        self.prompt_id
+    }
+
+    fn order(&self, out: &mut Vec<u8>) {
+        sampler_order(&self.sampler, Some(self.seed), out);
+        out.extend_from_slice(self.generation_id.0.as_bytes());
+    }
+}
+
 /// A generation with its labels and its score; training rows are scored rows too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ScoredRow {

@@ -5,7 +5,7 @@ mod hub;
 mod parquet_rows;
 mod row;
 mod select;
-mod source;
+pub(crate) mod source;
 
 pub use hub::HubFile;
 pub use row::RowParams;

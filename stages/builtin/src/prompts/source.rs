@@ -11,9 +11,9 @@ use std::{
 };
 
 /// A row, or its raw text and what is wrong with it.
-pub(super) type Parsed = Result<Map<String, Value>, (Vec<u8>, String)>;
+pub(crate) type Parsed = Result<Map<String, Value>, (Vec<u8>, String)>;
 /// Takes a row's line (in a JSON array or a Parquet file: its number, from 1) and the row.
-pub(super) type Each<'a> = &'a mut dyn FnMut(u64, Parsed) -> StageResult<()>;
+pub(crate) type Each<'a> = &'a mut dyn FnMut(u64, Parsed) -> StageResult<()>;
 
 const PARQUET_MAGIC: &[u8] = b"PAR1";
 const ZSTD_MAGIC: &[u8] = &[0x28, 0xb5, 0x2f, 0xfd];
@@ -25,7 +25,7 @@ fn io(path: &Path) -> impl Fn(std::io::Error) -> StageError {
 }
 
 /// The files of a source in sorted order; hidden ones and the description of a data set are none.
-pub(super) fn files(path: &Path) -> StageResult<Vec<PathBuf>> {
+pub(crate) fn files(path: &Path) -> StageResult<Vec<PathBuf>> {
     if !path.is_dir() {
         return Ok(vec![path.to_owned()]);
     }
@@ -45,7 +45,7 @@ pub(super) fn files(path: &Path) -> StageResult<Vec<PathBuf>> {
 ///
 /// # Errors
 /// The file cannot be read, is in no known format, or `each` fails.
-pub(super) fn stream(path: &Path, each: Each<'_>) -> StageResult<()> {
+pub(crate) fn stream(path: &Path, each: Each<'_>) -> StageResult<()> {
     let mut file = BufReader::with_capacity(BUFFER, File::open(path).map_err(io(path))?);
     let head = file.fill_buf().map_err(io(path))?;
     if head.starts_with(PARQUET_MAGIC) {
