@@ -134,30 +134,6 @@ pub fn exact_root(value: &BigRational, degree: u32) -> Option<BigRational> {
     Some(BigRational::new(root(value.numer())?, root(value.denom())?))
 }
 
-/// `value = outer ^ degree * inner` for a positive integer, with `inner` free of `degree`-th powers of primes below 2000.
-#[must_use]
-pub fn split_power(value: &BigInt, degree: u32) -> (BigInt, BigInt) {
-    let (mut outer, mut inner) = (BigInt::one(), value.clone());
-    if degree < 2 || !value.is_positive() {
-        return (outer, inner);
-    }
-    let exact = value.nth_root(degree);
-    if exact.pow(degree) == *value {
-        return (exact, BigInt::one());
-    }
-    for prime in (2_u32..2000).filter(|n| (2..=n.isqrt()).all(|d| n % d != 0)) {
-        let unit = BigInt::from(prime).pow(degree);
-        if unit > inner {
-            break;
-        }
-        while (&inner % &unit).is_zero() {
-            inner /= &unit;
-            outer *= prime;
-        }
-    }
-    (outer, inner)
-}
-
 /// `n!`; none above 1000.
 #[must_use]
 pub fn factorial(n: &BigInt) -> Option<BigInt> {
@@ -284,6 +260,5 @@ mod tests {
     fn powers_stop_at_the_bound() {
         assert_eq!(power(&ratio(2, 3), &(-2).into()).unwrap(), ratio(9, 4));
         assert!(power(&ratio(9, 1), &BigInt::from(9).pow(9)).is_none());
-        assert_eq!(split_power(&72.into(), 2), (6.into(), 2.into()));
     }
 }
