@@ -168,18 +168,19 @@ stages:
 #[test]
 fn an_input_that_changes_meanwhile_is_used_once_and_not_published() {
     let project = Project::new();
-    project.write("text.txt", "before\n").pipeline(
+    let text = project.path("text.txt").display().to_string();
+    project.write("text.txt", "before\n").pipeline(&format!(
         r#"
 stages:
   slow:
     uses: command
-    inputs: {text: ./text.txt}
+    inputs: {{text: ./text.txt}}
     with:
-      run: "cat ${inputs.text} > ${outputs.out}; echo after >> $(readlink -f ${inputs.text})"
-      outputs: {out: a.txt}
-outputs: {result.txt: slow.out}
+      run: "cat ${{inputs.text}} > ${{outputs.out}}; echo after >> {text}"
+      outputs: {{out: a.txt}}
+outputs: {{result.txt: slow.out}}
 "#,
-    );
+    ));
     let run = project.run(&[]);
     assert!(run.warnings().iter().any(|text| text.contains("changed while the task ran")), "{:?}", run.warnings());
     assert_eq!(project.read("result.txt"), "before\n");

@@ -2,7 +2,7 @@
 //!
 //! `benches/peers/math_verify.py` measures the reference software on the same pairs.
 
-#![expect(missing_docs, clippy::unwrap_used, reason = "a bench has no interface, and fails by panicking")]
+#![expect(clippy::unwrap_used, reason = "a bench has no interface, and fails by panicking")]
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsn_labels::verifiable::math::{Options, verify};

@@ -170,13 +170,15 @@ fn hostile_texts_are_refused() {
         let start: String = text.chars().take(40).collect();
         let gold = Answer::read("$1$");
         for mode in [Mode::Compat, Mode::Strict] {
-            assert!(!gold.verify(&Answer::read(text), mode).equal || text.starts_with("1 "), "{start}");
+            // A power that is refused as LaTeX is read as a plain number, which ends before its `E`, as for the reference.
+            let reads_as_one = text.starts_with("1 ") || text.starts_with("$1E999999999");
+            assert_eq!(gold.verify(&Answer::read(text), mode).equal, reads_as_one, "{start}");
             let _ = Answer::read(text).verify(&gold, mode);
         }
         let other = Answer::read(&text.replace('9', "8"));
-        Answer::read(text).verify(&other, Mode::Compat);
-        math::minerva::verify(&format!("Final Answer: The final answer is {text}. I hope it is correct."), "1");
-        math::hendrycks::is_equivalent(text, "1");
+        let _ = Answer::read(text).verify(&other, Mode::Compat);
+        let _ = math::minerva::verify(&format!("Final Answer: The final answer is {text}. I hope it is correct."), "1");
+        let _ = math::hendrycks::is_equivalent(text, "1");
     }
 }
 

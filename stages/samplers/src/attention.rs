@@ -301,10 +301,9 @@ impl Attention {
         } else {
             tile.x.clone_from(&tile.inputs[first / every - 1]);
         }
-        for before in first..index {
-            let block = &self.blocks[before];
+        for (block, context) in self.blocks[first..index].iter().zip(&contexts[first..index]) {
             block.project(params, tile.n, &tile.x, passing_projection);
-            block.finish(params, tile.n, passing_projection, &contexts[before], passing, scratch, &mut tile.x);
+            block.finish(params, tile.n, passing_projection, context, passing, scratch, &mut tile.x);
         }
         let (block, projection) = (&self.blocks[index], &mut tile.projections[0]);
         block.project(params, tile.n, &tile.x, projection);

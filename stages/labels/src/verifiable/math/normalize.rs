@@ -506,10 +506,10 @@ mod tests {
     #[test]
     fn spellings_are_unified() {
         for (text, expected) in [
-            ("\\left(3,\\ 4\\right]", "(3,  4]"),
+            ("\\left(3,\\ 4\\right]", "(3, 4]"),
             ("\\dfrac12", "\\frac{1}{2}"),
             ("1{,}234\\text{ km}^2", "1,234"),
-            ("8 \\text{ and } 9", "8,9"),
+            ("8 \\text{ and } 9", "8, 9"),
             ("75 percent", "75\\%"),
             ("\\mathrm{even}", "\\text{even}"),
             ("3/4", "\\frac{3}{4}"),

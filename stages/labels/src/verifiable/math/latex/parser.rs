@@ -460,7 +460,8 @@ impl Parser<'_> {
         if matches!(self.kind(at), Some(Kind::Phantom | Kind::Boxed)) {
             self.enclosed(&mut found, at + 1, (Kind::LeftBrace, Kind::RightBrace), Rule::Expr, |_| None);
         }
-        let wrapped: [((Kind, Kind), fn(NodeId) -> Option<Node>); 9] = [
+        type Wrap = fn(NodeId) -> Option<Node>;
+        let wrapped: [((Kind, Kind), Wrap); 9] = [
             ((Kind::Norm, Kind::Norm), |inner| Some(Node::Norm(inner))),
             ((Kind::Bar, Kind::Bar), |inner| Some(Node::Abs(inner))),
             ((Kind::LeftVert, Kind::RightVert), |inner| Some(Node::Abs(inner))),
