@@ -226,7 +226,6 @@ pub fn is_negative(value: &BigInt) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn ratio(up: i64, down: i64) -> BigRational {

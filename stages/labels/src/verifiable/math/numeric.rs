@@ -345,7 +345,6 @@ fn determinant(mut cells: Vec<Complex64>, size: usize) -> Option<Complex64> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     #[test]

@@ -404,7 +404,6 @@ fn real_roots(coefficients: &[f64]) -> Vec<f64> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn interval(start: i64, end: i64, left_open: bool, right_open: bool) -> Expr {

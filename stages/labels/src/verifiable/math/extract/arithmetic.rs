@@ -126,7 +126,6 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::super::super::constant;
     use super::*;
     use num_rational::BigRational;

@@ -677,7 +677,6 @@ fn number(bytes: &[u8], offer: &mut impl FnMut(Option<Kind>, usize)) {
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
     use super::*;
 
     fn kinds(text: &str) -> Vec<Kind> {
