@@ -97,7 +97,7 @@ fn an_edit_computes_what_it_changes_and_no_more() {
     let all = first.executed().len() as u64;
     assert_eq!(rows(&first, "generate"), (2 * 2 * 6 * 4, 0));
 
-    // Nothing changed: moved, touched, other job counts, an index gone.
+    // Nothing changed: moved, touched, other job counts, a stage renamed.
     project.move_to("elsewhere");
     let prompts =
         fs::File::options().append(true).open(project.path("configs/prompts/quickstart_train.jsonl")).unwrap();
@@ -109,8 +109,8 @@ fn an_edit_computes_what_it_changes_and_no_more() {
         "pipelines/quickstart.yaml",
         &manifest.replace("diversity.rows", "variety.rows").replace("  diversity:\n    uses", "  variety:\n    uses"),
     );
-    // A stage renamed: only the report, which shows the stages by name.
-    assert_eq!(project.run(&[]).executed(), ["analyze"]);
+    let renamed = project.run(&[]);
+    assert!(renamed.executed().is_empty(), "{:?}", renamed.executed());
     project.write("pipelines/quickstart.yaml", &manifest);
 
     // A parameter of the plots.
