@@ -5,6 +5,7 @@ use super::{
     local::Shared,
     spawn::Process,
     supervise::{Limits, supervise},
+    sweep::remove_finished,
 };
 use lsn_cache::Lookup;
 use lsn_stage::{FailureClass, RowCounts, StageEvent};
@@ -75,13 +76,17 @@ async fn run_job(
         Some(report) => report.into_result(),
         // The published result is the evidence, whatever became of the process afterwards.
         None if attempt.publish && attempt.adopt => match shared.catalog.lookup(&attempt.key) {
-            Ok(Lookup::Hit(record)) => Ok(Success {
-                outputs: record.outputs,
-                publication: Publication::Done,
-                rows: heard.rows,
-                metrics: heard.metrics,
-                usage: ended.usage,
-            }),
+            Ok(Lookup::Hit(record)) => {
+                // It was killed before it could tidy up.
+                remove_finished(&shared.home.scratch_of(&attempt.key));
+                Ok(Success {
+                    outputs: record.outputs,
+                    publication: Publication::Done,
+                    rows: heard.rows,
+                    metrics: heard.metrics,
+                    usage: ended.usage,
+                })
+            }
             _ => Err(ended.failure()),
         },
         None => Err(ended.failure()),

@@ -51,23 +51,28 @@ pub fn sweep(home: &Home, pipeline: &str, store: &Store) -> Swept {
         }
     }
     if swept.runs > 0 {
-        remove_finished(home, store);
+        remove_all_finished(home, store);
     }
     swept
 }
 
 /// Scratch directories of workers that were killed between publishing and tidying up. Those without a result stay: their tasks
 /// go on from them.
-fn remove_finished(home: &Home, store: &Store) {
+fn remove_all_finished(home: &Home, store: &Store) {
     for entry in fs::read_dir(home.scratch()).into_iter().flatten().flatten() {
         let path = entry.path();
         let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
         let Ok(key) = name.parse::<Digest>().map(TaskKey) else { continue };
-        if matches!(store.action(&key), Ok(Lookup::Hit(_)))
-            && let Ok(Some(_turn)) = Turn::try_take(&home.scratch_of(&key))
-        {
-            let _ = fs::remove_dir_all(home.scratch_of(&key));
+        if matches!(store.action(&key), Ok(Lookup::Hit(_))) {
+            remove_finished(&home.scratch_of(&key));
         }
+    }
+}
+
+/// Removes the scratch directory of a task whose result is there, and its lock, unless somebody works in it.
+pub(super) fn remove_finished(scratch: &Path) {
+    if let Ok(Some(_turn)) = Turn::try_take(scratch) {
+        let _ = remove_tree(scratch);
     }
 }
 

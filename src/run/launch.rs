@@ -174,13 +174,17 @@ pub fn run(
         let outcome = drive(setup);
         // Whatever happened, nothing may wait for the guardian's mercy.
         executor.finish();
-        sweep::unmark_live(&session.home, run);
         outcome.map_err(RunError::Start)?
     };
     notices();
     session.catalog.flush()?;
+    if !pipeline.publish.is_empty() {
+        // What is killed while it writes leaves a directory, too.
+        sweep::mark_live(&session.home, run, &pipeline.name).map_err(RunError::Start)?;
+    }
     let written = write_outputs(session, pipeline, run, options.placing, &outcome, &emit);
     let status = if written.is_err() && outcome.status == RunStatus::Done { RunStatus::Failed } else { outcome.status };
+    sweep::unmark_live(&session.home, run);
     emit(RunEvent::RunFinished { status, tally: outcome.tally, wall_ms: elapsed_ms(started) });
     observers.borrow_mut().flush();
     written?;

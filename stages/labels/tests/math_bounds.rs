@@ -170,9 +170,9 @@ fn hostile_texts_are_refused() {
         let start: String = text.chars().take(40).collect();
         let gold = Answer::read("$1$");
         for mode in [Mode::Compat, Mode::Strict] {
-            // A power that is refused as LaTeX is read as a plain number, which ends before its `E`, as for the reference.
-            let reads_as_one = text.starts_with("1 ") || text.starts_with("$1E999999999");
-            assert_eq!(gold.verify(&Answer::read(text), mode).equal, reads_as_one, "{start}");
+            // What is refused as LaTeX or for its length may still be read as the number that it begins with.
+            let begins_with_one = text.trim_start_matches('$').starts_with('1');
+            assert!(!gold.verify(&Answer::read(text), mode).equal || begins_with_one, "{start}");
             let _ = Answer::read(text).verify(&gold, mode);
         }
         let other = Answer::read(&text.replace('9', "8"));
