@@ -1,16 +1,18 @@
 //! `lsn heuristics`: the logits processors by hand, so that anybody can compare them with another implementation.
 
-use super::{CliError, CliResult, Global, Status, Style};
-use clap::{Subcommand, ValueEnum};
+use super::{
+    CliError, CliResult, Global, Status, Style,
+    logits_file::{self, BadRows, Rows, floats, read},
+};
+use clap::Subcommand;
 use lsn_heuristics::{
     ConfigError, Context, FurtherLogits, Grid, HeuristicsFile, History, Pipeline, PipelineConfig, Scratch,
     describe_processor, processor_names,
 };
 use rayon::prelude::*;
-use safetensors::{Dtype, SafeTensors, tensor::TensorView};
+use safetensors::{Dtype, SafeTensors};
 use serde_json::{Value, json};
 use std::{
-    fs,
     io::{self, Write},
     path::{Path, PathBuf},
 };
@@ -79,13 +81,6 @@ struct ApplyArgs {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum BadRows {
-    Fail,
-    /// Leave them as they are
-    Keep,
-}
-
 pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     match &args.action {
         Action::List { json } => list(*json),
@@ -99,10 +94,6 @@ impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         Self::usage(error.to_string())
     }
-}
-
-fn read(path: &Path) -> CliResult<Vec<u8>> {
-    fs::read(path).map_err(|error| CliError::usage(format!("cannot read `{}`: {error}", path.display())))
 }
 
 fn read_text(path: &Path) -> CliResult<String> {
@@ -187,21 +178,15 @@ fn chosen(path: &Path, name: Option<&str>) -> CliResult<PipelineConfig> {
     }
 }
 
-/// Rows of a matrix.
-struct Rows<T> {
-    data: Vec<T>,
-    width: usize,
-}
-
 fn apply(args: &ApplyArgs) -> CliResult<Status> {
     let config = chosen(&args.pipeline, args.name.as_deref())?;
     let pipeline = config.build()?;
     let bytes = read(&args.logits)?;
-    let broken = |message: String| CliError::usage(format!("`{}`: {message}", args.logits.display()));
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|error| broken(error.to_string()))?;
-    let mut logits = logits(&tensors).map_err(broken)?;
+    let broken = logits_file::broken(&args.logits);
+    let tensors = logits_file::tensors(&bytes, &args.logits)?;
+    let mut logits = logits_file::logits(&tensors).map_err(&broken)?;
     let count = logits.data.len() / logits.width;
-    let history = history(&tensors, count).map_err(broken)?;
+    let history = history(&tensors, count).map_err(&broken)?;
     let further = further(&tensors, &pipeline, count, logits.width).map_err(broken)?;
     let failed: Vec<(usize, String)> = logits
         .data
@@ -225,15 +210,8 @@ fn apply(args: &ApplyArgs) -> CliResult<Status> {
         })
         .flatten()
         .collect();
-    if let (Some((at, error)), BadRows::Fail) = (failed.first(), args.bad_rows) {
-        return Err(CliError::failed(format!("row {at} of `{}`: {error}", args.logits.display()))
-            .hint("`--bad-rows keep` leaves such rows as they are"));
-    }
-    let data: Vec<u8> = logits.data.iter().flat_map(|logit| logit.to_le_bytes()).collect();
-    let view = TensorView::new(Dtype::F32, vec![count, logits.width], &data)
-        .map_err(|error| CliError::failed(error.to_string()))?;
-    safetensors::serialize_to_file([("logits", view)], None, &args.out)
-        .map_err(|error| CliError::failed(format!("cannot write `{}`: {error}", args.out.display())))?;
+    args.bad_rows.check(&failed, &args.logits)?;
+    logits_file::write(&args.out, &logits)?;
     let left = logits.data.iter().filter(|logit| logit.is_finite()).count();
     let mut out = io::stdout().lock();
     if args.json {
@@ -252,18 +230,6 @@ fn apply(args: &ApplyArgs) -> CliResult<Status> {
         }
     }
     Ok(Status::Done)
-}
-
-fn logits(tensors: &SafeTensors<'_>) -> Result<Rows<f32>, String> {
-    let view = tensors.tensor("logits").map_err(|_| "no tensor `logits`".to_owned())?;
-    let (Dtype::F32, [rows, width]) = (view.dtype(), view.shape()) else {
-        return Err(format!("`logits` is {:?} {:?}, expected f32 [B, V]", view.dtype(), view.shape()));
-    };
-    if *rows == 0 || *width == 0 {
-        return Err("`logits` is empty".to_owned());
-    }
-    let data = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
-    Ok(Rows { data, width: *width })
 }
 
 /// The further logits that a pipeline needs, `n · V` numbers per row.
@@ -286,7 +252,7 @@ fn further(
                 "`{name}` is {dtype:?} {shape:?}, expected f32 [{count}, {vocabulary}] or [{count}, n, {vocabulary}]"
             ));
         }
-        let data: Vec<f32> = view.data().as_chunks().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        let data = floats(&view);
         let width = data.len() / count;
         Ok((name, Rows { data, width }))
     };

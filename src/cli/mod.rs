@@ -12,12 +12,14 @@ mod heuristics;
 mod index;
 mod init;
 mod load;
+mod logits_file;
 mod logs;
 mod past;
 mod pipeline;
 mod plan;
 mod run;
 mod runs;
+mod sampler;
 mod schema;
 mod show;
 mod stage;
@@ -97,6 +99,8 @@ pub enum Command {
     Stage(stage::Args),
     /// List, describe and expand heuristics, or apply one to logits
     Heuristics(heuristics::Args),
+    /// Describe or convert a sampler network, or apply one to logits
+    Sampler(sampler::Args),
     /// Index the n-grams of text, and ask such an index
     Index(index::Args),
     /// Write a small pipeline that works at once
@@ -123,6 +127,7 @@ impl Command {
             Self::Graph(args) => graph::execute(&args, global),
             Self::Stage(args) => stage::execute(&args, global),
             Self::Heuristics(args) => heuristics::execute(&args, global),
+            Self::Sampler(args) => sampler::execute(&args, global),
             Self::Index(args) => index::execute(&args, global),
             Self::Init(args) => init::execute(&args, global),
             Self::Doctor(args) => doctor::execute(&args, global),
