@@ -13,7 +13,6 @@ use lsn_stage::{
     dataset::{DataSetReader, DataSetWriter, Group},
     record::{DiversityLabel, FinishReason, Generation, Record},
 };
-use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -229,31 +228,19 @@ impl Embedder {
         texts.sort_unstable();
         texts.dedup();
         let tokenizer = self.model.tokenizer().map_err(failed)?;
-        let embedded: Vec<Option<(&str, Vec<f32>)>> = texts
-            .par_iter()
-            .map(|text| {
-                let reply = tokenizer.encode(text, false).map_err(failed)?;
-                if reply.is_empty() {
-                    return Ok(None);
-                }
-                let ids = [prompt.as_slice(), &reply].concat();
-                let forward = self.model.forward(&ids, 0..0, &[self.layer]).map_err(failed)?;
-                Ok(Some((*text, mean_rows(&forward.hidden[0], ids.len(), prompt.len()))))
-            })
-            .collect::<StageResult<_>>()?;
-        Ok(embedded.into_iter().flatten().collect())
+        let replies: Vec<Vec<u32>> =
+            texts.iter().map(|text| tokenizer.encode(text, false).map_err(failed)).collect::<StageResult<_>>()?;
+        let continuations: Vec<&[u32]> = replies.iter().map(Vec::as_slice).collect();
+        let means = self.model.embed_continuations(&prompt, &continuations, self.layer).map_err(failed)?;
+        let embedded = texts.into_iter().zip(means).filter(|(_, mean)| !mean.is_empty());
+        Ok(embedded.map(|(text, mean)| (text, unit(&mean))).collect())
     }
 }
 
-/// The mean of the rows from `from` on, of a row-major matrix of `rows` rows, scaled to length 1.
-fn mean_rows(matrix: &[f32], rows: usize, from: usize) -> Vec<f32> {
-    let width = matrix.len() / rows;
-    let mut mean = vec![0.0_f64; width];
-    for row in matrix[from * width..].chunks_exact(width) {
-        mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
-    }
-    let norm = mean.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
-    mean.iter().map(|x| (x / norm) as f32).collect()
+/// Scaled to length 1.
+fn unit(vector: &[f64]) -> Vec<f32> {
+    let norm = vector.iter().map(|x| x * x).sum::<f64>().sqrt().max(f64::MIN_POSITIVE);
+    vector.iter().map(|x| (x / norm) as f32).collect()
 }
 
 #[cfg(test)]
@@ -295,11 +282,5 @@ mod tests {
         assert!((of("same").self_bleu.unwrap() - 100.0).abs() < 1e-9);
         assert_eq!(of("varied").self_bleu, Some(0.0));
         assert_eq!((of("single").self_bleu, of("single").samples), (None, 1));
-    }
-
-    #[test]
-    fn means_skip_the_prompt_and_have_unit_length() {
-        let mean = mean_rows(&[9.0, 9.0, 3.0, 0.0, 3.0, 8.0], 3, 1);
-        assert!((mean[0] - 0.6).abs() < 1e-6 && (mean[1] - 0.8).abs() < 1e-6);
     }
 }

@@ -183,6 +183,23 @@ impl LanguageModel {
         }
     }
 
+    /// Means over its tokens of the hidden states of each continuation of one prompt; see [`CpuModel::embed_continuations`]. Runs on
+    /// the current rayon pool.
+    ///
+    /// # Errors
+    /// As [`LanguageModel::forward`].
+    pub fn embed_continuations(
+        &self,
+        prompt: &[u32],
+        continuations: &[&[u32]],
+        layer: usize,
+    ) -> LmResult<Vec<Vec<f64>>> {
+        match &self.network {
+            Network::Cpu(network) => network.embed_continuations(prompt, continuations, layer),
+            Network::Tensor(network) => network.embed_continuations(prompt, continuations, layer),
+        }
+    }
+
     /// Generates all rows and gives each result, by its row's tag, to `finished` as the row ends: in no particular order, one
     /// call at a time. `finished` breaks to stop early; rows in flight are then dropped. `rows` is drawn from lazily.
     ///

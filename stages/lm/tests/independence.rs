@@ -156,6 +156,33 @@ proptest! {
         model().cpu().unwrap().replay(&row.prompt, &[ids], |_, _, logits| replayed.lock().unwrap().extend_from_slice(logits)).unwrap();
         prop_assert_eq!(replayed.into_inner().unwrap(), continued);
     }
+
+    #[test]
+    fn embeddings_are_the_means_of_the_hidden_states(
+        prompt in row(), lengths in prop::collection::vec(0usize..260, 1..6), layer in 0usize..3,
+    ) {
+        let texts: Vec<Vec<u32>> =
+            lengths.iter().map(|length| (0..*length as u32).map(|i| (i * i + 11) % 256).collect()).collect();
+        let layer = layer.min(model().config().layers.len());
+        let continuations: Vec<&[u32]> = texts.iter().map(Vec::as_slice).collect();
+        let embedded = model().embed_continuations(&prompt.prompt, &continuations, layer).unwrap();
+        prop_assert_eq!(embedded.len(), texts.len());
+        for (text, mean) in texts.iter().zip(embedded) {
+            if text.is_empty() {
+                prop_assert!(mean.is_empty());
+                continue;
+            }
+            let ids = [&prompt.prompt[..], text].concat();
+            let states = model().forward(&ids, 0..0, &[layer]).unwrap().hidden.remove(0);
+            let d = model().config().hidden_size;
+            let mut expected = vec![0.0; d];
+            for row in states[prompt.prompt.len() * d..].chunks_exact(d) {
+                expected.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+            expected.iter_mut().for_each(|x| *x /= text.len() as f64);
+            prop_assert_eq!(mean, expected);
+        }
+    }
 }
 
 #[test]

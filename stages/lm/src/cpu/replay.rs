@@ -1,6 +1,6 @@
 //! Teacher-forced passes: logits and hidden states of given tokens, continuations of a shared prompt, their log-probabilities.
 
-use super::{CpuModel, Prefix, Segment, Workspace};
+use super::{CpuModel, KvCache, Prefix, Segment, Workspace};
 use crate::{LmError, LmResult, kernel};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -9,6 +9,74 @@ use std::ops::Range;
 const CHUNK: usize = 192;
 /// Rows whose logits are held at once.
 const LOGIT_ROWS: usize = 48;
+
+/// Neighbours that go through the network together, up to a chunk of rows.
+fn groups(lengths: impl Iterator<Item = usize>) -> Vec<Range<usize>> {
+    let mut groups: Vec<Range<usize>> = Vec::new();
+    let mut rows = CHUNK;
+    for (index, length) in lengths.enumerate() {
+        match groups.last_mut() {
+            Some(group) if rows + length <= CHUNK => {
+                group.end = index + 1;
+                rows += length;
+            }
+            _ => {
+                groups.push(index..index + 1);
+                rows = length;
+            }
+        }
+    }
+    groups
+}
+
+/// Continuations of one prefix on their way through the network. A group of several fits one chunk; a single long continuation
+/// takes several.
+struct Group<'a> {
+    members: Vec<(usize, KvCache, &'a [u32])>,
+    first: usize,
+}
+
+/// Rows of a pass that belong to one continuation.
+struct Span {
+    continuation: usize,
+    /// Which of its tokens the first row is.
+    first: usize,
+    rows: Range<usize>,
+}
+
+impl<'a> Group<'a> {
+    fn start(model: &CpuModel, prefix: &Prefix, members: Vec<(usize, &'a [u32])>) -> Self {
+        let member = |(index, ids): (usize, &'a [u32])| {
+            let mut cache = model.cache(0);
+            cache.restart(prefix, prefix.len() + ids.len());
+            (index, cache, ids)
+        };
+        Self { members: members.into_iter().map(member).collect(), first: 0 }
+    }
+
+    /// The tokens of the next pass; none when all are through.
+    fn segments(&mut self) -> Option<Vec<Segment<'_>>> {
+        let first = self.first;
+        let mut segments = Vec::with_capacity(self.members.len());
+        for member in &mut self.members {
+            let tokens = &member.2[first.min(member.2.len())..(first + CHUNK).min(member.2.len())];
+            segments.push(Segment { cache: &mut member.1, tokens });
+        }
+        segments.iter().any(|segment| !segment.tokens.is_empty()).then_some(segments)
+    }
+
+    /// Where the rows of the pass that was made lie.
+    fn advance(&mut self) -> Vec<Span> {
+        let (first, mut row) = (self.first, 0);
+        self.first += CHUNK;
+        let span = |(index, _, ids): &(usize, KvCache, &[u32])| {
+            let rows = row..row + ids.len().saturating_sub(first).min(CHUNK);
+            row = rows.end;
+            Span { continuation: *index, first, rows }
+        };
+        self.members.iter().map(span).filter(|span| !span.rows.is_empty()).collect()
+    }
+}
 
 /// Result of a teacher-forced pass over `T` tokens.
 #[derive(Debug, Clone, PartialEq)]
@@ -91,22 +159,7 @@ impl CpuModel {
                 self.check(ids, prompt.len())?;
             }
         }
-        // Neighbours go through the network together, up to a chunk of rows.
-        let mut groups: Vec<Range<usize>> = Vec::new();
-        let mut rows = CHUNK;
-        for (index, ids) in continuations.iter().enumerate() {
-            match groups.last_mut() {
-                Some(group) if rows + ids.len() <= CHUNK => {
-                    group.end = index + 1;
-                    rows += ids.len();
-                }
-                _ => {
-                    groups.push(index..index + 1);
-                    rows = ids.len();
-                }
-            }
-        }
-        groups
+        groups(continuations.iter().map(|ids| ids.len()))
             .into_par_iter()
             .map_init(Workspace::default, |work, group| self.replay_group(&prefix, continuations, group, work, &visit))
             .collect()
@@ -120,42 +173,72 @@ impl CpuModel {
         work: &mut Workspace,
         visit: &(impl Fn(usize, usize, &mut [f32]) + Sync),
     ) -> LmResult<()> {
-        let mut caches = Vec::new();
-        for index in group {
-            let ids = continuations[index];
-            if let Some((_, fed)) = ids.split_last() {
-                visit(index, 0, &mut prefix.logits.to_vec());
-                let mut cache = self.cache(0);
-                cache.restart(prefix, prefix.len() + fed.len());
-                caches.push((index, cache, fed));
-            }
-        }
-        let (mut first, mut logits) = (0, Vec::new());
-        // A group of several fits one chunk; a single long continuation takes several.
-        loop {
-            let mut segments: Vec<Segment<'_>> = caches
-                .iter_mut()
-                .map(|(_, cache, fed)| Segment {
-                    cache,
-                    tokens: &fed[first.min(fed.len())..(first + CHUNK).min(fed.len())],
-                })
-                .collect();
-            let lengths: Vec<usize> = segments.iter().map(|segment| segment.tokens.len()).collect();
-            if lengths.iter().all(|length| *length == 0) {
-                return Ok(());
-            }
+        let fed = |index: usize| continuations[index].split_last().map(|(_, fed)| (index, fed));
+        let members: Vec<(usize, &[u32])> = group.filter_map(fed).collect();
+        members.iter().for_each(|(index, _)| visit(*index, 0, &mut prefix.logits.to_vec()));
+        let mut group = Group::start(self, prefix, members);
+        let mut logits = Vec::new();
+        while let Some(mut segments) = group.segments() {
             self.forward(&mut segments, work, false, |_, _| {})?;
-            let mut row = 0;
-            for ((index, _, _), length) in caches.iter().zip(lengths) {
-                for start in (0..length).step_by(LOGIT_ROWS) {
-                    let end = (start + LOGIT_ROWS).min(length);
-                    self.logits(work, row + start..row + end, false, &mut logits);
-                    visit(*index, 1 + first + start, &mut logits);
+            for Span { continuation, first, rows } in group.advance() {
+                for start in rows.clone().step_by(LOGIT_ROWS) {
+                    let end = (start + LOGIT_ROWS).min(rows.end);
+                    self.logits(work, start..end, false, &mut logits);
+                    visit(continuation, 1 + first + start - rows.start, &mut logits);
                 }
-                row += length;
             }
-            first += CHUNK;
         }
+        Ok(())
+    }
+
+    /// Means over its tokens of the hidden states of each continuation of one prompt, which is computed once; empty for a
+    /// continuation without tokens. Layers count as in [`CpuModel::forward_all`].
+    ///
+    /// # Errors
+    /// As [`CpuModel::forward_all`].
+    pub fn embed_continuations(
+        &self,
+        prompt: &[u32],
+        continuations: &[&[u32]],
+        layer: usize,
+    ) -> LmResult<Vec<Vec<f64>>> {
+        let layers = self.config().layers.len();
+        if layer > layers {
+            return Err(LmError::NoSuchLayer { layer, layers });
+        }
+        let prefix = self.prefill(prompt, true)?;
+        continuations.iter().filter(|ids| !ids.is_empty()).try_for_each(|ids| self.check(ids, prompt.len()))?;
+        let embed = |work: &mut Workspace, group: Range<usize>| {
+            let mut sums = vec![Vec::new(); group.len()];
+            let first_member = group.start;
+            let members = group.map(|index| (index, continuations[index])).filter(|(_, ids)| !ids.is_empty()).collect();
+            let mut group = Group::start(self, &prefix, members);
+            let mut states = Vec::new();
+            while let Some(mut segments) = group.segments() {
+                self.forward(&mut segments, work, false, |seen, stream| {
+                    if seen == layer {
+                        states = if layer == layers { self.final_hidden(stream) } else { stream.to_vec() };
+                    }
+                })?;
+                for Span { continuation, rows, .. } in group.advance() {
+                    let d = self.config().hidden_size;
+                    let sum = &mut sums[continuation - first_member];
+                    sum.resize(d, 0.0);
+                    for row in states[rows.start * d..rows.end * d].chunks_exact(d) {
+                        sum.iter_mut().zip(row).for_each(|(sum, x): (&mut f64, _)| *sum += f64::from(*x));
+                    }
+                }
+            }
+            for (sum, ids) in sums.iter_mut().zip(&continuations[first_member..]) {
+                sum.iter_mut().for_each(|x| *x /= ids.len() as f64);
+            }
+            Ok(sums)
+        };
+        let embedded: Vec<Vec<Vec<f64>>> = groups(continuations.iter().map(|ids| ids.len()))
+            .into_par_iter()
+            .map_init(Workspace::default, embed)
+            .collect::<LmResult<_>>()?;
+        Ok(embedded.into_iter().flatten().collect())
     }
 
     /// Natural log-probability of every token of every continuation of one prompt.

@@ -241,6 +241,31 @@ impl TensorModel {
         };
         continuations.iter().map(score).collect()
     }
+
+    /// As [`crate::CpuModel::embed_continuations`]; each continuation is one pass with its prompt.
+    ///
+    /// # Errors
+    /// As there, or the device fails.
+    pub fn embed_continuations(
+        &self,
+        prompt: &[u32],
+        continuations: &[&[u32]],
+        layer: usize,
+    ) -> LmResult<Vec<Vec<f64>>> {
+        let embed = |ids: &&[u32]| {
+            if ids.is_empty() {
+                return Ok(Vec::new());
+            }
+            let all = [prompt, ids].concat();
+            let states = self.forward_all(&all, 0..0, &[layer])?.hidden.swap_remove(0);
+            let mut mean = vec![0.0; self.config.hidden_size];
+            for row in states[prompt.len() * mean.len()..].chunks_exact(mean.len()) {
+                mean.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x) / ids.len() as f64);
+            }
+            Ok(mean)
+        };
+        continuations.iter().map(embed).collect()
+    }
 }
 
 /// `cap · tanh(x / cap)`.
