@@ -75,7 +75,7 @@ enum Evaluation {
     Distinct,
     /// On every token
     Dense,
-    /// On a grid of logits, where the network allows that: about 1e-4 off
+    /// On a grid of logits, where the network allows that: at most 1e-4 off, relative to the largest output
     Interpolated,
 }
 

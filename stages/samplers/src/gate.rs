@@ -22,6 +22,11 @@ impl<T: Real> Gate<T> {
         truncate(*self, modified, out);
     }
 
+    /// The most that an output changes where a modified logit changes by 1.
+    pub fn steepness(&self) -> f64 {
+        1.0 + self.scale.f64().max(0.0)
+    }
+
     /// `gradient` holds d out and becomes d modified; returns the gradient of the gate.
     pub fn backward(&self, modified: &[T], gradient: &mut [T]) -> Self {
         let mut gate = Self { scale: T::ZERO, threshold: T::ZERO };

@@ -1,7 +1,7 @@
 //! A sampler network with its parameters.
 
 use crate::{
-    Architecture, Grouping, LogitSet, RowError, RowLoss, SamplerError, Statistic, Target,
+    Architecture, Grouping, INTERPOLATION_TOLERANCE, LogitSet, RowError, RowLoss, SamplerError, Statistic, Target,
     attention::{Attention, AttentionState},
     gate::Gate,
     grouping::Grouper,
@@ -198,8 +198,9 @@ impl<T: Real> Sampler<T> {
     }
 
     /// [`Sampler::apply`] on a grid of knots, for rows of many distinct logits: the result differs from the exact one by about
-    /// [`INTERPOLATION_TOLERANCE`](crate::INTERPOLATION_TOLERANCE). A [`RankedTransform`](crate::RankedTransform), whose
-    /// features jump from logit to logit, and rows that span more than 127 nats are evaluated exactly.
+    /// [`INTERPOLATION_TOLERANCE`](crate::INTERPOLATION_TOLERANCE) at most. A [`RankedTransform`](crate::RankedTransform), whose
+    /// features jump from logit to logit, rows that span more than 127 nats and those on which the network bends too sharply
+    /// are evaluated exactly.
     ///
     /// # Errors
     /// As for [`Sampler::apply`].
@@ -211,6 +212,10 @@ impl<T: Real> Sampler<T> {
         }
         self.run_row(false, workspace);
         let Some(gate) = self.gate(workspace) else { return self.apply(logits, workspace) };
+        let largest = workspace.output.iter().fold(1.0_f64, |largest, value| largest.max(value.f64().abs()));
+        if Grid::error(&workspace.modified) * gate.steepness() > INTERPOLATION_TOLERANCE / 2.0 * largest {
+            return self.apply(logits, workspace);
+        }
         let Workspace { grid, modified, output, gradient, .. } = workspace;
         let tokens = reserve(gradient, logits.len());
         grid.interpolate(modified, logits, tokens);
