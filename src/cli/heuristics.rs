@@ -1,6 +1,6 @@
 //! `lsn heuristics`: the logits processors by hand, so that anybody can compare them with another implementation.
 
-use super::{CliError, CliResult, Global, Status, Style};
+use super::{CliError, CliResult, Global, Status, Style, write_json};
 use clap::{Subcommand, ValueEnum};
 use lsn_heuristics::{
     ConfigError, Context, FurtherLogits, Grid, HeuristicsFile, History, Pipeline, PipelineConfig, Scratch,
@@ -117,8 +117,7 @@ fn list(json: bool) -> CliResult<Status> {
     let all: Vec<_> = processor_names().filter_map(describe_processor).collect();
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &all)?;
     } else {
         let width = all.iter().map(|known| known.name.len()).max().unwrap_or(0);
         for known in all {
@@ -138,8 +137,7 @@ fn describe(name: &str, json: bool) -> CliResult<Status> {
     };
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &known).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &known)?;
         return Ok(Status::Done);
     }
     writeln!(out, "{}: {}\nsource: {}", Style::strong(known.name), known.about, known.source)?;
@@ -242,8 +240,7 @@ fn apply(args: &ApplyArgs) -> CliResult<Status> {
             "pipeline": config.name, "processors": pipeline.canonical(), "rows": count, "vocabulary": logits.width,
             "candidates": left, "bad_rows": bad, "out": args.out,
         });
-        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &report)?;
     } else {
         let mean = left as f64 / count.max(1) as f64;
         writeln!(out, "{count} rows of {}, {mean:.1} candidates left per row: {}", logits.width, args.out.display())?;
