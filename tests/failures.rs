@@ -6,6 +6,7 @@ mod support;
 
 use lsn::home::{Home, PastRun};
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use std::{fs, process::Child};
 use support::{Project, marked_processes, wait_until};
 
@@ -432,9 +433,22 @@ stages:
     project.run(&[]);
     assert!(project.lsn(&["cache", "stats"]).ok().out.contains("results               1"));
     assert!(project.lsn(&["cache", "ls"]).ok().out.contains("a (test)"));
+    let json = |args: &[&str]| -> Value {
+        serde_json::from_str(&project.lsn(&[&["cache", "--json"], args].concat()).ok().out).unwrap()
+    };
+    let stats = json(&["stats"]);
+    assert_eq!((&stats["actions"]["count"], &stats["pins"]), (&1.into(), &0.into()), "{stats}");
+    let listed = json(&["ls", "a"]);
+    assert_eq!((&listed["provenance"]["task"], &listed["provenance"]["pipeline"]), (&"a".into(), &"test".into()));
+    assert_eq!(project.lsn(&["cache", "ls", "no such task", "--json"]).ok().out, "");
+    let verified = json(&["verify"]);
+    assert_eq!((&verified["sound"], &verified["actions"], &verified["damaged"]), (&true.into(), &1.into(), &json!([])));
     assert!(project.lsn(&["cache", "verify"]).ok().out.contains("all sound"));
     assert!(project.lsn(&["cache", "pin", "a", "--note", "for the paper"]).ok().out.contains("pinned"));
     assert!(project.lsn(&["cache", "pin"]).ok().out.contains("for the paper"));
+    assert_eq!(json(&["pin"]), json!([{"key": listed["key"], "note": "for the paper"}]));
+    let collected = json(&["gc", "--dry-run"]);
+    assert_eq!((&collected["dry_run"], &collected["store"]["actions"]), (&true.into(), &0.into()), "{collected}");
     assert!(
         project.lsn(&["cache", "gc", "--max-age", "0s", "--keep-runs", "0"]).ok().out.contains("removed 0 results")
     );
@@ -442,5 +456,6 @@ stages:
     let index = fs::read_dir(project.path(".lsn/index")).unwrap().count();
     assert!(index > 0);
     assert!(project.lsn(&["cache", "reindex"]).ok().out.contains("test: 1 results"));
+    assert_eq!(json(&["reindex"]), json!({"test": 1}));
     assert!(project.run(&[]).executed().is_empty());
 }

@@ -10,6 +10,7 @@ use crate::{
     store::Temporary,
 };
 use lsn_digest::Digest;
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs, io,
@@ -41,7 +42,7 @@ impl Default for GcPolicy {
 }
 
 /// What gc removed, or would remove.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct GcReport {
     pub actions: u64,
     pub blobs: u64,

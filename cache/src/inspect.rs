@@ -6,6 +6,7 @@ use crate::{
 };
 use lsn_digest::Digest;
 use rayon::prelude::*;
+use serde::Serialize;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -14,7 +15,7 @@ use std::{
 };
 
 /// A number of files and their bytes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Amount {
     pub count: u64,
     pub bytes: u64,
@@ -28,7 +29,7 @@ impl Amount {
 }
 
 /// What a store holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct StoreStats {
     pub blobs: Amount,
     pub actions: Amount,

@@ -1,10 +1,11 @@
 //! Pins: task keys that gc must keep.
 
 use crate::{Store, StoreError, StoreResult, TaskKey, durable::sync_paths, layout::list};
+use serde::Serialize;
 use std::{fs, io, io::Write};
 
 /// A task key that gc keeps, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Pin {
     pub key: TaskKey,
     pub note: String,

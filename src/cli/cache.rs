@@ -1,6 +1,6 @@
 //! `lsn cache`: what the store holds, whether it is sound, and what may go.
 
-use super::{CliError, CliResult, Global, Status, Style, load::home, runs::is_running};
+use super::{CliError, CliResult, Global, Status, Style, load::home, runs::is_running, write_json};
 use crate::{
     executor::sweep,
     home::{Home, PastRun},
@@ -12,6 +12,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use lsn_cache::{
     Amount, Catalog, EventHandler, GcPolicy, Lookup, MissReason, OpenMode, SledIndex, Store, StoreError, TaskKey,
 };
+use serde_json::json;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
@@ -30,6 +31,9 @@ pub struct Args {
     /// The store, if not the project's own `.lsn/store`
     #[arg(long, value_name = "DIR", env = "LSN_STORE", global = true)]
     store: Option<PathBuf>,
+    /// As JSON; `ls`, one result a line
+    #[arg(long, global = true)]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,7 +50,7 @@ enum Command {
     },
     /// Read everything and check it; what is damaged goes to quarantine and is made anew by the next run
     Verify,
-    /// Remove what nothing refers to, and what the limits say
+    /// Remove what nothing refers to, and what the limits say; nothing that is younger than an hour
     Gc {
         /// Remove results unused for longer, such as `30d`
         #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
@@ -95,19 +99,24 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
         (None, Err(_)) => return home.map(|_| Status::Done),
     };
     let open = |mode| Store::open(&path, mode);
+    let json = args.json;
     match &args.command {
-        Command::Stats => stats(&open(OpenMode::ReadOnly)?),
-        Command::Ls { task } => list(&open(OpenMode::ReadOnly)?, task.as_deref()),
-        Command::Verify => verify(&open(OpenMode::ReadWrite)?),
+        Command::Stats => stats(&open(OpenMode::ReadOnly)?, json),
+        Command::Ls { task } => list(&open(OpenMode::ReadOnly)?, task.as_deref(), json),
+        Command::Verify => verify(&open(OpenMode::ReadWrite)?, json),
         Command::Gc { max_age, max_size, keep_runs, dry_run } => {
             let policy = GcPolicy { max_age: *max_age, max_size: *max_size, dry_run: *dry_run, ..GcPolicy::default() };
-            collect(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), &policy, *keep_runs)
+            collect(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), &policy, *keep_runs, json)
         }
-        Command::Forget { what } => forget(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), what),
+        Command::Forget { what } => forget(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), what, json),
         Command::Pin { what, note, remove } => {
-            pin(&open(OpenMode::ReadWrite)?, home.ok().as_ref(), what.as_deref(), note, *remove)
+            let store = open(OpenMode::ReadWrite)?;
+            match what {
+                None => pins(&store, json),
+                Some(what) => pin(&store, home.ok().as_ref(), what, (!remove).then_some(note), json),
+            }
         }
-        Command::Reindex { pipeline } => reindex(open(OpenMode::ReadWrite)?, &home?, pipeline.as_deref()),
+        Command::Reindex { pipeline } => reindex(&open(OpenMode::ReadWrite)?, &home?, pipeline.as_deref(), json),
     }
 }
 
@@ -125,9 +134,13 @@ fn amount(amount: Amount) -> String {
     format!("{:>8}  {}", amount.count, bytes(amount.bytes))
 }
 
-fn stats(store: &Store) -> CliResult<Status> {
+fn stats(store: &Store, json: bool) -> CliResult<Status> {
     let stats = store.stats()?;
     let mut out = io::stdout().lock();
+    if json {
+        write_json(&mut out, &stats)?;
+        return Ok(Status::Done);
+    }
     writeln!(out, "store          {}", store.root().display())?;
     writeln!(out, "results        {}", amount(stats.actions))?;
     writeln!(out, "blobs          {}", amount(stats.blobs))?;
@@ -144,12 +157,17 @@ fn stats(store: &Store) -> CliResult<Status> {
     Ok(Status::Done)
 }
 
-fn list(store: &Store, task: Option<&str>) -> CliResult<Status> {
+fn list(store: &Store, task: Option<&str>, json: bool) -> CliResult<Status> {
     let mut records = store.actions()?.collect::<Result<Vec<_>, _>>()?;
     records.retain(|record| task.is_none_or(|task| record.provenance.task.contains(task)));
     records.sort_by_key(|record| record.provenance.finished_ms);
     let mut out = io::stdout().lock();
     for record in records {
+        if json {
+            serde_json::to_writer(&mut out, &record).map_err(io::Error::from)?;
+            writeln!(out)?;
+            continue;
+        }
         let provenance = &record.provenance;
         let size: u64 = record.outputs.values().map(lsn_cache::Artifact::size).sum();
         writeln!(
@@ -166,7 +184,7 @@ fn list(store: &Store, task: Option<&str>) -> CliResult<Status> {
     Ok(Status::Done)
 }
 
-fn verify(store: &Store) -> CliResult<Status> {
+fn verify(store: &Store, json: bool) -> CliResult<Status> {
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("  {bar:32} {bytes}/{total_bytes}  {bytes_per_sec}") {
         bar.set_style(style);
@@ -176,7 +194,19 @@ fn verify(store: &Store) -> CliResult<Status> {
         bar.set_position(progress.done.bytes);
     })?;
     bar.finish_and_clear();
+    let status = if report.is_sound() { Status::Done } else { Status::Failed };
     let mut out = io::stdout().lock();
+    if json {
+        let unusable: BTreeMap<_, _> = report.unusable.iter().map(|(key, why)| (key, why.to_string())).collect();
+        write_json(
+            &mut out,
+            &json!({
+                "sound": report.is_sound(), "blobs": report.blobs, "actions": report.actions, "rows": report.rows,
+                "damaged": report.damaged, "unusable": unusable, "damaged_rows": report.damaged_rows,
+            }),
+        )?;
+        return Ok(status);
+    }
     for digest in &report.damaged {
         writeln!(out, "{} blob {digest} is damaged; moved to quarantine", Style::error("×"))?;
     }
@@ -195,10 +225,10 @@ fn verify(store: &Store) -> CliResult<Status> {
         report.rows,
         if report.is_sound() { "all sound" } else { "run the pipelines again to make anew what is damaged" }
     )?;
-    Ok(if report.is_sound() { Status::Done } else { Status::Failed })
+    Ok(status)
 }
 
-fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usize) -> CliResult<Status> {
+fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usize, json: bool) -> CliResult<Status> {
     let mut roots = BTreeSet::new();
     let mut forgotten = 0;
     if let Some(home) = home {
@@ -223,6 +253,11 @@ fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usi
         sweep::remove_abandoned(home, SCRATCH_KEPT);
     }
     let report = store.gc(&roots, policy)?;
+    if json {
+        let removed = json!({"dry_run": policy.dry_run, "runs": forgotten, "store": report});
+        write_json(&mut io::stdout().lock(), &removed)?;
+        return Ok(Status::Done);
+    }
     let word = if policy.dry_run { "would remove" } else { "removed" };
     println!(
         "{word} {} results, {} blobs, {} row segments, {} leftovers and {forgotten} runs' journals and logs: {} freed, {} kept",
@@ -243,29 +278,48 @@ fn collect(store: &Store, home: Option<&Home>, policy: &GcPolicy, keep_runs: usi
     Ok(Status::Done)
 }
 
-fn pin(store: &Store, home: Option<&Home>, what: Option<&str>, note: &str, remove: bool) -> CliResult<Status> {
-    let Some(what) = what else {
-        for pin in store.pins()? {
-            println!("{}  {}", pin.key, pin.note);
-        }
+fn pins(store: &Store, json: bool) -> CliResult<Status> {
+    let pins = store.pins()?;
+    let mut out = io::stdout().lock();
+    if json {
+        write_json(&mut out, &pins)?;
         return Ok(Status::Done);
-    };
-    let key = find_key(store, home, what)?;
-    if remove {
-        let there = store.unpin(&key)?;
-        println!("{} {key}", if there { "unpinned" } else { "was not pinned:" });
-    } else {
-        let note = if note.is_empty() { what } else { note };
-        store.pin(&key, note)?;
-        println!("pinned {key}");
+    }
+    for pin in pins {
+        writeln!(out, "{}  {}", pin.key, pin.note)?;
     }
     Ok(Status::Done)
 }
 
-fn forget(store: &Store, home: Option<&Home>, what: &str) -> CliResult<Status> {
+/// Pins a result with a note, or unpins it where there is none.
+fn pin(store: &Store, home: Option<&Home>, what: &str, note: Option<&String>, json: bool) -> CliResult<Status> {
+    let key = find_key(store, home, what)?;
+    let (done, changed, pinned) = match note {
+        Some(note) => {
+            store.pin(&key, if note.is_empty() { what } else { note })?;
+            ("pinned", true, true)
+        }
+        None if store.unpin(&key)? => ("unpinned", true, false),
+        None => ("was not pinned:", false, false),
+    };
+    let mut out = io::stdout().lock();
+    if json {
+        write_json(&mut out, &json!({"key": key, "pinned": pinned, "changed": changed}))?;
+    } else {
+        writeln!(out, "{done} {key}")?;
+    }
+    Ok(Status::Done)
+}
+
+fn forget(store: &Store, home: Option<&Home>, what: &str, json: bool) -> CliResult<Status> {
     let key = find_key(store, home, what)?;
     let there = store.forget_action(&key)?;
-    println!("{} {key}", if there { "forgot" } else { "there is no result of" });
+    let mut out = io::stdout().lock();
+    if json {
+        write_json(&mut out, &json!({"key": key, "forgotten": there}))?;
+    } else {
+        writeln!(out, "{} {key}", if there { "forgot" } else { "there is no result of" })?;
+    }
     Ok(Status::Done)
 }
 
@@ -273,7 +327,8 @@ fn forget(store: &Store, home: Option<&Home>, what: &str) -> CliResult<Status> {
 fn find_key(store: &Store, home: Option<&Home>, what: &str) -> CliResult<TaskKey> {
     match find_keys(store, home, what)?.as_slice() {
         [one] => Ok(*one),
-        [] => Err(CliError::usage(format!("`{what}` names no result")).hint("`lsn cache ls` lists them")),
+        [] => Err(CliError::usage(format!("`{what}` names no result"))
+            .hint("`lsn cache ls` lists them; of a key give 6 digits or more")),
         many => Err(CliError::usage(format!("`{what}` names {} results", many.len())).hint("give more digits")),
     }
 }
@@ -290,7 +345,7 @@ fn find_keys(store: &Store, home: Option<&Home>, what: &str) -> CliResult<Vec<Ta
     Ok(store.action_keys()?.into_iter().filter(|key| wanted.len() >= 6 && key.0.hex().starts_with(&wanted)).collect())
 }
 
-fn reindex(store: Store, home: &Home, pipeline: Option<&str>) -> CliResult<Status> {
+fn reindex(store: &Store, home: &Home, pipeline: Option<&str>, json: bool) -> CliResult<Status> {
     let paths: Vec<PathBuf> = match pipeline {
         Some(pipeline) => vec![home.index(pipeline)],
         None => {
@@ -299,11 +354,20 @@ fn reindex(store: Store, home: &Home, pipeline: Option<&str>) -> CliResult<Statu
             entries.map(|entry| entry.path()).filter(|path| path.is_dir()).collect()
         }
     };
+    let mut indexed = BTreeMap::new();
     for path in paths {
         let holder = format!("lsn cache reindex (process {})", std::process::id());
         let index = SledIndex::open(&path, &holder, &EventHandler::default()).map_err(StoreError::from)?;
         let records = Catalog::new(store.clone(), Arc::new(index)).reindex()?;
-        println!("{}: {records} results", path.file_name().unwrap_or_default().to_string_lossy());
+        indexed.insert(path.file_name().unwrap_or_default().to_string_lossy().into_owned(), records);
+    }
+    let mut out = io::stdout().lock();
+    if json {
+        write_json(&mut out, &indexed)?;
+        return Ok(Status::Done);
+    }
+    for (pipeline, records) in indexed {
+        writeln!(out, "{pipeline}: {records} results")?;
     }
     Ok(Status::Done)
 }

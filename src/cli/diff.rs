@@ -1,6 +1,6 @@
 //! `lsn diff RUN RUN`: what differs between two runs, in what went in and what came out.
 
-use super::{CliResult, Global, Status, Style, load::home, past::find_run};
+use super::{CliResult, Global, Status, Style, load::home, past::find_run, write_json};
 use crate::{
     home::{PastRun, PastTask},
     plan::{KeyManifest, differences},
@@ -19,8 +19,10 @@ pub struct Args {
     /// A run: its id or the beginning of it, `last`, or `-1` for the one before
     #[arg(value_name = "OLD", default_value = "-1", allow_hyphen_values = true)]
     old: String,
+    /// The run to compare it with, named likewise
     #[arg(value_name = "NEW", default_value = "last", allow_hyphen_values = true)]
     new: String,
+    /// The store, if not the project's own `.lsn/store`
     #[arg(long, value_name = "DIR", env = "LSN_STORE")]
     store: Option<PathBuf>,
     /// As JSON
@@ -43,8 +45,7 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     let found = compare(&store, &old, &new)?;
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &found).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &found)?;
         return Ok(Status::Done);
     }
     writeln!(out, "{} → {}", old.run, new.run)?;

@@ -1,6 +1,6 @@
 //! `lsn doctor`: whether this machine and this project are in order, and what to do where not.
 
-use super::{CliResult, Global, Status, Style};
+use super::{CliResult, Global, Status, Style, write_json};
 use crate::{
     executor::{GpuChoice, capacity},
     home::Home,
@@ -73,8 +73,7 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
 
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &checks).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &checks)?;
     } else {
         for check in &checks {
             let word = match check.verdict {

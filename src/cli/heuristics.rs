@@ -3,6 +3,7 @@
 use super::{
     CliError, CliResult, Global, Status, Style,
     logits_file::{self, BadRows, Rows, floats, read},
+    write_json,
 };
 use clap::Subcommand;
 use lsn_heuristics::{
@@ -108,8 +109,7 @@ fn list(json: bool) -> CliResult<Status> {
     let all: Vec<_> = processor_names().filter_map(describe_processor).collect();
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &all)?;
     } else {
         let width = all.iter().map(|known| known.name.len()).max().unwrap_or(0);
         for known in all {
@@ -129,8 +129,7 @@ fn describe(name: &str, json: bool) -> CliResult<Status> {
     };
     let mut out = io::stdout().lock();
     if json {
-        serde_json::to_writer_pretty(&mut out, &known).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &known)?;
         return Ok(Status::Done);
     }
     writeln!(out, "{}: {}\nsource: {}", Style::strong(known.name), known.about, known.source)?;
@@ -220,8 +219,7 @@ fn apply(args: &ApplyArgs) -> CliResult<Status> {
             "pipeline": config.name, "processors": pipeline.canonical(), "rows": count, "vocabulary": logits.width,
             "candidates": left, "bad_rows": bad, "out": args.out,
         });
-        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &report)?;
     } else {
         let mean = left as f64 / count.max(1) as f64;
         writeln!(out, "{count} rows of {}, {mean:.1} candidates left per row: {}", logits.width, args.out.display())?;

@@ -1,6 +1,6 @@
 //! `lsn index`: n-gram indexes of text by hand: build one, ask one. Indexes of the infini-gram package can be asked too.
 
-use super::{CliError, CliResult, Global, Status, Style};
+use super::{CliError, CliResult, Global, Status, Style, write_json};
 use crate::manifest::ByteSize;
 use clap::{Subcommand, ValueEnum};
 use lsn_infinigram::{
@@ -185,8 +185,7 @@ fn build(args: &BuildArgs) -> CliResult<Status> {
     let built = built.map_err(stage_failed)?;
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &built).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &built)?;
     } else {
         writeln!(
             out,
@@ -217,8 +216,7 @@ fn query(args: &QueryArgs) -> CliResult<Status> {
         let ids = corpus.ids(args.text.as_deref(), args.ids.as_deref())?;
         let answer = corpus.answer(what, &ids)?;
         if args.json {
-            serde_json::to_writer_pretty(&mut out, &answer).map_err(io::Error::from)?;
-            writeln!(out)?;
+            write_json(&mut out, &answer)?;
         } else {
             corpus.print(&mut out, what, &answer)?;
         }

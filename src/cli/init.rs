@@ -1,6 +1,6 @@
 //! `lsn init`: a small pipeline that works at once.
 
-use super::{CliError, CliResult, Global, Status, Style};
+use super::{CliError, CliResult, Global, Status, Style, write_json};
 use serde_json::json;
 use std::{
     fs,
@@ -49,8 +49,7 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     if args.json {
         let written: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
         let report = json!({"directory": args.project, "files": written, "ignored": added});
-        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &report)?;
         return Ok(Status::Done);
     }
     for (name, _) in files {

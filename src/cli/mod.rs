@@ -33,7 +33,12 @@ pub use pipeline::{OverrideArgs, PipelineArgs};
 pub use style::Style;
 
 use clap::{Args, ColorChoice, Parser, Subcommand};
-use std::{path::PathBuf, process::ExitCode};
+use serde::Serialize;
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 /// Turns hand-tuned sampling heuristics into a learned sampler network: pipelines whose every artifact is
 /// content-hashed, every rerun minimal and every crash survivable.
@@ -143,6 +148,12 @@ impl Command {
             Self::Guardian(args) => guardian::execute(&args, global),
         }
     }
+}
+
+/// Writes what a command found as indented JSON, and ends the line.
+fn write_json(out: &mut impl Write, found: &(impl Serialize + ?Sized)) -> CliResult<()> {
+    serde_json::to_writer_pretty(&mut *out, found).map_err(io::Error::from)?;
+    Ok(writeln!(out)?)
 }
 
 /// The whole program.

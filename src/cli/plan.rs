@@ -74,8 +74,7 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     }
     if args.json {
         let mut out = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut out, &run::planned(&planner, &plan)).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &run::planned(&planner, &plan))?;
         return Ok(Status::Done);
     }
     if args.all {

@@ -3,6 +3,7 @@
 use super::{
     CliError, CliResult, Global, Status, Style,
     logits_file::{self, BadRows},
+    write_json,
 };
 use clap::{Subcommand, ValueEnum};
 use lsn_samplers::{Checkpoint, Grouping, INTERPOLATION_TOLERANCE, SamplerError, WEIGHTS_FILE, Workspace};
@@ -127,8 +128,7 @@ fn describe(checkpoint: &Checkpoint, json: bool) -> CliResult<Status> {
         report["parameters"] = json!(parameters(checkpoint));
         report["tensors"] = json!(tensors);
         report["provenance"] = checkpoint.provenance.clone();
-        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &report)?;
         return Ok(Status::Done);
     }
     writeln!(out, "{}: {} parameters", Style::strong(sampler.architecture().name()), parameters(checkpoint))?;
@@ -181,8 +181,7 @@ fn apply(args: &ApplyArgs) -> CliResult<Status> {
             "tolerance": (args.evaluation == Evaluation::Interpolated).then_some(INTERPOLATION_TOLERANCE),
             "bad_rows": bad, "out": args.out,
         });
-        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &report)?;
     } else {
         writeln!(out, "{count} rows of {}: {}", logits.width, args.out.display())?;
         if !failed.is_empty() {

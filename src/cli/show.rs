@@ -1,6 +1,6 @@
 //! `lsn show`: an artifact or the result of a task.
 
-use super::{CliError, CliResult, Global, Status, Style, load::home};
+use super::{CliError, CliResult, Global, Status, Style, load::home, write_json};
 use crate::{home::PastRun, progress};
 use lsn_cache::{Access, ActionRecord, Artifact, Digest, Entry, Lookup, OpenMode, Store, TaskKey};
 use std::{
@@ -23,6 +23,7 @@ pub struct Args {
     /// Print the content of a file artifact
     #[arg(long)]
     content: bool,
+    /// The store, if not the project's own `.lsn/store`
     #[arg(long, value_name = "DIR", env = "LSN_STORE")]
     store: Option<PathBuf>,
     /// As JSON
@@ -60,15 +61,13 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
             }
         }
         Found::Record(record) if args.json => {
-            serde_json::to_writer_pretty(&mut out, &record).map_err(io::Error::from)?;
-            writeln!(out)?;
+            write_json(&mut out, &record)?;
         }
         Found::Record(record) => describe(&record, &mut out)?,
         Found::Artifact { record, output } => {
             let Some(artifact) = record.outputs.get(&output) else { return Ok(Status::Failed) };
             if args.json {
-                serde_json::to_writer_pretty(&mut out, artifact).map_err(io::Error::from)?;
-                writeln!(out)?;
+                write_json(&mut out, artifact)?;
             } else if args.output.is_some() || args.content {
                 give(args, &store, artifact, &mut out)?;
             } else {

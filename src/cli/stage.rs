@@ -1,6 +1,6 @@
 //! `lsn stage`: the stage types, and running one by hand without a pipeline or a cache.
 
-use super::{CliError, CliResult, ErrorKind, Global, Status, Style, pipeline};
+use super::{CliError, CliResult, ErrorKind, Global, Status, Style, pipeline, write_json};
 use crate::manifest::{self, describe_kind};
 use clap::Subcommand;
 use lsn_cache::MemoryIndex;
@@ -95,8 +95,7 @@ fn list(registry: &Registry, json: bool) -> CliResult<Status> {
             .iter()
             .map(|known| json!({"name": known.name(), "about": known.about(), "version": known.version()}))
             .collect();
-        serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &all)?;
     } else {
         let width = registry.names().map(str::len).max().unwrap_or(0);
         for known in registry.iter() {
@@ -121,8 +120,7 @@ fn describe(stage: &dyn StageType, json: bool) -> CliResult<Status> {
             "name": stage.name(), "about": stage.about(), "version": stage.version(),
             "determinism": stage.determinism(), "inputs": inputs, "outputs": outputs, "params": stage.schema(),
         });
-        serde_json::to_writer_pretty(&mut out, &report).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &report)?;
         return Ok(Status::Done);
     }
     writeln!(out, "{} (version {}): {}", Style::strong(stage.name()), stage.version(), stage.about())?;
@@ -276,9 +274,7 @@ fn run(stage: &dyn StageType, args: &RunArgs) -> CliResult<Status> {
     outputs.retain(|_, path| path.exists());
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &json!({"params": params, "outputs": outputs}))
-            .map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &json!({"params": params, "outputs": outputs}))?;
     } else {
         for (name, path) in &outputs {
             writeln!(out, "{}: {}", Style::strong(name), path.display())?;

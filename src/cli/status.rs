@@ -1,6 +1,6 @@
 //! `lsn status`: how a run stands, task by task.
 
-use super::{CliResult, Global, Status, Style, load::home, past::find_run, runs};
+use super::{CliResult, Global, Status, Style, load::home, past::find_run, runs, write_json};
 use crate::{
     home::{PastTask, RunStatus, TaskState, now_ms},
     progress,
@@ -26,8 +26,7 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     let run = find_run(&home, &args.run)?;
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &run).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &run)?;
     } else {
         writeln!(out, "run {} of {}: {}, {}", run.run, run.pipeline, runs::word(&run), progress::tally(&run.tally))?;
         for task in run.tasks.iter().filter(|task| args.all || is_interesting(task.state)) {

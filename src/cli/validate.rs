@@ -1,6 +1,6 @@
 //! `lsn validate`: everything that is wrong with manifests, without running anything.
 
-use super::{CliError, CliResult, Global, OverrideArgs, Status, Style, pipeline::find_manifest, style};
+use super::{CliError, CliResult, Global, OverrideArgs, Status, Style, pipeline::find_manifest, style, write_json};
 use crate::manifest::{self, Problem};
 use serde::Serialize;
 use std::{
@@ -64,8 +64,7 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     }
     if args.json {
         let mut out = io::stdout().lock();
-        serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &all)?;
     } else {
         print(&all)?;
     }

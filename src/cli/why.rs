@@ -126,8 +126,7 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     }
     let mut out = io::stdout().lock();
     if args.json {
-        serde_json::to_writer_pretty(&mut out, &all).map_err(io::Error::from)?;
-        writeln!(out)?;
+        write_json(&mut out, &all)?;
     } else {
         for why in &all {
             why.write(args.key, &mut out)?;

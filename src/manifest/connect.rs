@@ -3,12 +3,12 @@
 use super::{
     Source,
     expand::{Draft, Expanded},
-    expression::Coordinates,
     matrix,
     merge::neighbour,
     paths,
     problem::{Finding, Findings, list},
     reference::{Reference, Select, value_text},
+    scope::Coordinates,
     sketch::Sketch,
     source::Span,
     wanted::{Item, Wanted},

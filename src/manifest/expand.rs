@@ -1,11 +1,12 @@
 //! A stage of the manifest → its instances: matrix, `when`, parameters checked by the stage type, settings.
 
 use super::{
-    Resources, Retries, document,
-    expression::{self, Coordinates, Instance, Place, Scope},
+    expression::{self, Instance},
     matrix::{self, Matrix},
     problem::{Finding, Findings},
     reference,
+    scope::{Coordinates, Place, Scope},
+    settings::{Settings, decode, environment, settings_of},
     sketch::{Sketch, Wrong},
     source::{Sources, Span},
     stage_graph,
@@ -14,20 +15,15 @@ use super::{
     wanted::{self, Wanted},
 };
 use lsn_stage::{Port, Registry, StageType};
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use std::{
     collections::{BTreeMap, HashMap},
     rc::Rc,
     sync::Arc,
-    time::Duration,
 };
 
 /// The stage type whose `run` parameter is a command line and that takes any input.
 pub const COMMAND: &str = "command";
-
-/// The keys of a stage that say how it runs, and nothing of what it computes.
-const SETTINGS: [&str; 5] = ["resources", "retries", "timeout", "cache", "secrets"];
 
 /// Parameters of one or several instances, as their stage type understands them.
 pub struct Typed {
@@ -35,16 +31,6 @@ pub struct Typed {
     /// `None`: any input is taken.
     pub inputs: Option<Vec<Port>>,
     pub outputs: Arc<[Port]>,
-}
-
-/// Settings that are no part of what a task computes.
-#[derive(Clone)]
-pub struct Settings {
-    pub resources: Resources,
-    pub retries: Retries,
-    pub timeout: Option<Duration>,
-    pub cache: bool,
-    pub secrets: Arc<[String]>,
 }
 
 /// One instance of a stage, its inputs not looked up yet.
@@ -302,7 +288,7 @@ impl<'a> Expander<'a> {
                     None => Ok(Arc::default()),
                 })?;
                 let settings = settings.get(&instance, |node| match node {
-                    Some(node) => self.settings(node, &instance),
+                    Some(node) => Settings::read(node, &instance),
                     None => Ok(Settings::none()),
                 })?;
                 Ok(Some(Draft { coordinates: Arc::clone(coordinates), typed, inputs, env, settings }))
@@ -378,55 +364,6 @@ impl<'a> Expander<'a> {
             }
         }
     }
-
-    pub fn settings(&self, node: &Node, instance: &Instance<'_>) -> Result<Settings, Findings> {
-        let value = instance.value_of(node).map_err(one)?;
-        let written: document::SiteSettings = {
-            let mut value = value.clone();
-            if let Some(fields) = value.as_object_mut() {
-                fields.remove("cache");
-                fields.remove("secrets");
-            }
-            from_value(value, node)?
-        };
-        let mut settings = Settings::none();
-        settings.cache = value.get("cache").and_then(Value::as_bool).unwrap_or(true);
-        let secrets = value.get("secrets").and_then(Value::as_array).into_iter().flatten();
-        settings.secrets = secrets.filter_map(|name| name.as_str().map(str::to_owned)).collect();
-        settings.timeout = written.timeout.map(|timeout| timeout.0);
-        settings.resources = Resources {
-            gpus: written.resources.gpus.unwrap_or(0.0),
-            gpu_mem: written.resources.gpu_mem.map(|size| size.0),
-            cpus: written.resources.cpus.unwrap_or(0),
-            mem: written.resources.mem.map(|size| size.0),
-            time: written.resources.time.map(|time| time.0),
-        };
-        settings.retries.max = written.retries.max.unwrap_or(settings.retries.max);
-        settings.retries.backoff = written.retries.backoff.map_or(settings.retries.backoff, |backoff| backoff.0);
-        let gpus = settings.resources.gpus;
-        if gpus > 1.0 && gpus.fract() != 0.0 {
-            let place = node.locate("/resources/gpus").0;
-            return Err(one(Finding::new(
-                place.span,
-                format!("`gpus` is {gpus}"),
-                "expected a whole number, or a fraction below 1 to share one device",
-            )));
-        }
-        Ok(settings)
-    }
-}
-
-impl Settings {
-    /// What a stage has that says nothing.
-    fn none() -> Self {
-        Self {
-            resources: Resources::default(),
-            retries: Retries { max: 0, backoff: Duration::from_secs(1) },
-            timeout: None,
-            cache: true,
-            secrets: Arc::default(),
-        }
-    }
 }
 
 /// A key of a stage, worked out once for all instances that agree on the axes it mentions.
@@ -483,39 +420,6 @@ fn share_outputs(typed: &mut Rc<Typed>, last: &mut Option<Arc<[Port]>>) {
         }
         _ => *last = Some(Arc::clone(&typed.outputs)),
     }
-}
-
-pub fn settings_of(stage: &Node) -> Vec<Entry> {
-    SETTINGS.iter().filter_map(|key| stage.entry(key)).cloned().collect()
-}
-
-fn one(finding: Finding) -> Findings {
-    let mut findings = Findings::default();
-    findings.push(finding);
-    findings
-}
-
-fn from_value<T: DeserializeOwned>(value: Value, node: &Node) -> Result<T, Findings> {
-    serde_json::from_value(value).map_err(|error| one(Finding::new(node.span, error.to_string(), "cannot be read")))
-}
-
-fn decode<T: DeserializeOwned>(node: &Node, instance: &Instance<'_>, key: &str) -> Result<T, Findings> {
-    let value = instance.value_of(node).map_err(one)?;
-    serde_json::from_value(value.clone())
-        .map_err(|_| one(Finding::new(node.span, format!("`{key}` is `{value}`"), "expected true or false")))
-}
-
-pub fn environment(node: &Node, instance: &Instance<'_>) -> Result<BTreeMap<String, String>, Findings> {
-    let mut variables = BTreeMap::new();
-    for entry in node.entries() {
-        let value: document::EnvValue = decode(&entry.value, instance, &entry.key)?;
-        if entry.key.is_empty() || entry.key.contains(['=', '\0']) {
-            let message = format!("`{}` cannot name an environment variable", entry.key);
-            return Err(one(Finding::new(entry.key_span, message, "expected a name without `=`")));
-        }
-        variables.insert(entry.key.clone(), value.text());
-    }
-    Ok(variables)
 }
 
 /// A stage with what `defaults` says about the keys that it shares with them.

@@ -1,9 +1,9 @@
 //! A stage's matrix: axes, ranges, `include` and `exclude` → the combinations, in a fixed order.
 
 use super::{
-    expression::Coordinates,
     problem::{Finding, Findings},
     reference::{is_name, quoted_value, value_text},
+    scope::Coordinates,
     tree::{Kind, Node},
 };
 use serde_json::{Number, Value};

@@ -17,6 +17,8 @@ mod pipeline;
 mod problem;
 mod reference;
 mod schema;
+mod scope;
+mod settings;
 mod sketch;
 mod source;
 mod stage_graph;

@@ -1,9 +1,11 @@
 //! What can be told of a stage that is wrong somewhere, so that its references and those to it are checked all the same.
 
 use super::{
-    expand::{COMMAND, Expanded, Expander, Typed, environment, settings_of},
-    expression::{Coordinates, Instance},
+    expand::{COMMAND, Expanded, Expander, Typed},
+    expression::Instance,
     problem::Findings,
+    scope::Coordinates,
+    settings::{Settings, environment, settings_of},
     tree::{Entry, Kind, Node},
     wanted::{self, Wanted},
 };
@@ -42,7 +44,7 @@ impl Expander<'_> {
         let instance = Instance::new(&scope, first);
         if shape_is_right {
             let settings = Node::new(plain.span, Kind::Map(settings_of(plain)));
-            findings.extend(self.settings(&settings, &instance).err().into_iter().flat_map(Findings::into_findings));
+            findings.extend(Settings::read(&settings, &instance).err().into_iter().flat_map(Findings::into_findings));
             let env = plain.get("env").map(|env| environment(env, &instance));
             findings.extend(env.and_then(Result::err).into_iter().flat_map(Findings::into_findings));
         }

@@ -1,9 +1,10 @@
 //! The stage graph as a manifest writes it, for `${stages}`: which stage reads which.
 
 use super::{
-    expression::{self, Instance, Place, Scope},
+    expression::{self, Instance},
     matrix::{self, Matrix},
     problem::Findings,
+    scope::{Place, Scope},
     source::Sources,
     tree::{Entry, Kind, Node},
     wanted::{self, Item},

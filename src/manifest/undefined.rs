@@ -1,8 +1,8 @@
 //! Which variable of a failed expression is undefined, and what was probably meant.
 
 use super::{
-    expression::{Place, Scope},
     problem::{Finding, suggestion},
+    scope::{Place, Scope},
     source::Span,
 };
 use minijinja::{Environment, Value};

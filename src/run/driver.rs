@@ -1,6 +1,7 @@
 //! The driver: turns the scheduler's commands into attempts, and what becomes of them into events.
 
 use super::{
+    observers::Observers,
     scheduler::{Command, Event, Policy, Scheduler, Spec, Start, State},
     world::DiskWorld,
 };
@@ -9,10 +10,9 @@ use crate::{
         Attempt, Executor, Failure, Publication, Reporter, Stop, Success,
         resources::{Capacity, Grant},
     },
-    home::{RunDirectory, RunEvent, RunStatus, Tally, journal::Journal},
+    home::{RunDirectory, RunEvent, RunStatus, Tally},
     manifest::{Task, TaskIndex},
     plan::{Content, Decision, Input, KeyManifest, Known, Plan, PlanError, Planner},
-    progress::Observer,
 };
 use lsn_cache::{Catalog, Stamp, TaskKey};
 use lsn_stage::{Determinism, FailureClass, StageEvent};
@@ -35,38 +35,6 @@ const TICK: Duration = Duration::from_millis(100);
 
 /// How often finished tasks' results are made durable while a run goes on.
 const FLUSH_EVERY: Duration = Duration::from_secs(10);
-
-/// One enum for all who watch: the journal keeps it, the views show it.
-pub struct Observers {
-    journal: Journal,
-    views: Vec<Box<dyn Observer>>,
-}
-
-impl Observers {
-    #[must_use]
-    pub fn new(journal: Journal, views: Vec<Box<dyn Observer>>) -> Self {
-        Self { journal, views }
-    }
-
-    pub fn emit(&mut self, event: &RunEvent) {
-        if event.is_lasting() {
-            self.journal.append(event);
-        }
-        for view in &mut self.views {
-            view.event(event);
-        }
-    }
-
-    fn tick(&mut self) {
-        self.journal.flush();
-        self.views.iter_mut().for_each(|view| view.tick());
-    }
-
-    /// Hands everything over; called before the process may be killed at leisure.
-    pub fn flush(&mut self) {
-        self.journal.flush();
-    }
-}
 
 /// What a person can do to a running run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

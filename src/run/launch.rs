@@ -1,7 +1,8 @@
 //! One run from plan to last line.
 
 use super::{
-    driver::{Driver, Observers, Outcome, Setup, Signal},
+    driver::{Driver, Outcome, Setup, Signal},
+    observers::Observers,
     outputs::{OutputError, Outputs, Placing},
     scheduler::Policy,
     session::Session,

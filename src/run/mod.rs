@@ -2,13 +2,15 @@
 
 mod driver;
 mod launch;
+mod observers;
 mod outputs;
 pub mod scheduler;
 mod session;
 mod world;
 
-pub use driver::{Driver, Observers, Outcome, Setup, Signal};
+pub use driver::{Driver, Outcome, Setup, Signal};
 pub use launch::{RunError, RunOptions, plan, planned, run};
+pub use observers::Observers;
 pub use outputs::{OutputError, Outputs, Placing};
 pub use session::{OpenError, OpenOptions, Session};
 pub use world::DiskWorld;

@@ -34,6 +34,26 @@ impl Dola {
     }
 }
 
+/// An early layer and its divergence, to within an error.
+struct Layer<'a> {
+    logits: &'a [f32],
+    log_sum: f64,
+    estimate: f64,
+    error: f64,
+}
+
+impl Layer<'_> {
+    /// Whether this layer's divergence from `row` is above another's: exactly where the estimates leave it open.
+    fn is_further(&self, other: &Self, row: &Row<'_>, log_sum: f64) -> bool {
+        let lead = self.estimate - other.estimate;
+        if lead.abs() > self.error + other.error {
+            return lead > 0.0;
+        }
+        let exact = |layer: &Self| divergence(row, log_sum, layer.logits, layer.log_sum);
+        exact(self) > exact(other)
+    }
+}
+
 /// Σ over the candidates of `m·(ln m − ½(ln p + ln q))`, `m = (p + q)/2`: what transformers compares between layers, up
 /// to a factor that all layers share.
 fn divergence(row: &Row<'_>, log_sum: f64, early: &[f32], early_log_sum: f64) -> f64 {
@@ -62,16 +82,17 @@ impl Processor for Dola {
     fn process(&self, row: &mut Row<'_>, context: &Context<'_>) -> Result<(), RowError> {
         let log_sum = row.distribution()?.log_sum();
         let max = row.max()?;
-        let mut chosen: Option<(f64, &[f32], f64)> = None;
-        for (layer, early) in context.further(self.name(), Self::EARLY, row.vocabulary())?.enumerate() {
-            let early_log_sum = Distribution::of_finite(Self::EARLY, layer, early)?.log_sum();
-            let divergence = divergence(row, log_sum, early, early_log_sum);
+        let mut chosen: Option<Layer<'_>> = None;
+        for (layer, logits) in context.further(self.name(), Self::EARLY, row.vocabulary())?.enumerate() {
+            let early_log_sum = Distribution::of_finite(Self::EARLY, layer, logits)?.log_sum();
+            let (estimate, error) = row.layer_divergence(log_sum, logits, early_log_sum);
+            let layer = Layer { logits, log_sum: early_log_sum, estimate, error };
             // The first of equal ones.
-            if chosen.is_none_or(|(most, ..)| divergence > most) {
-                chosen = Some((divergence, early, early_log_sum));
+            if chosen.as_ref().is_none_or(|chosen| layer.is_further(chosen, row, log_sum)) {
+                chosen = Some(layer);
             }
         }
-        let Some((_, early, early_log_sum)) = chosen else { return Ok(()) };
+        let Some(Layer { logits: early, log_sum: early_log_sum, .. }) = chosen else { return Ok(()) };
         row.keep(Cut::from_floor(at_least(f64::from(max) + self.relative_top.ln()).min(max)))?;
         row.map_tokens(|token, logit| {
             ((f64::from(logit) - log_sum) - (f64::from(early[token]) - early_log_sum)) as f32

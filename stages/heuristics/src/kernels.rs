@@ -171,6 +171,51 @@ per_isa! {
     }
 }
 
+/// ln cosh(d) for d ≥ 0, within 1e-5: d − ln 2 + ln(1 + e^(−2d)), the last by the series of the inverse hyperbolic tangent.
+#[inline(always)]
+fn ln_cosh(d: f32) -> f32 {
+    let power = exp(-2.0 * d);
+    let s = power / (2.0 + power);
+    let square = s * s;
+    let series = 1.0 + square * (1.0 / 3.0 + square * (1.0 / 5.0 + square * (1.0 / 7.0 + square / 9.0)));
+    d - std::f32::consts::LN_2 + 2.0 * s * series
+}
+
+/// d = |½(ln p − ln q)| and ½(p + q)·ln cosh d; 0 where p is.
+#[inline(always)]
+fn divergence_term(log_p: f32, log_q: f32) -> (f32, f32) {
+    let candidate = log_p > f32::NEG_INFINITY;
+    let d = if candidate { 0.5 * (log_p - log_q).abs() } else { 0.0 };
+    let mean = 0.5 * (exp(log_p) + exp(log_q));
+    (d, if candidate { mean * ln_cosh(d) } else { 0.0 })
+}
+
+per_isa! {
+    /// Σ m·(ln m − ½(ln p + ln q)) with m = (p + q)/2, ln p = a − a_log_sum and ln q = b − b_log_sum, over `a` above −inf,
+    /// and how far that may be off. As m = √(pq)·cosh ½(ln p − ln q), a term is m·ln cosh ½(ln p − ln q).
+    pub(crate) fn layer_divergence(a: &[f32], a_log_sum: f32, b: &[f32], b_log_sum: f32) -> (f64, f64) {
+        let (mut total, mut widest) = (0.0_f64, [0.0_f32; LANES]);
+        for (a, b) in a.chunks(BLOCK).zip(b.chunks(BLOCK)) {
+            let mut lanes = [0.0_f32; LANES];
+            let ((a_lines, a_rest), (b_lines, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+            for (a, b) in a_lines.iter().zip(b_lines) {
+                for lane in 0..LANES {
+                    let (d, term) = divergence_term(a[lane] - a_log_sum, b[lane] - b_log_sum);
+                    widest[lane] = larger(d, widest[lane]);
+                    lanes[lane] += term;
+                }
+            }
+            for (lane, (a, b)) in a_rest.iter().zip(b_rest).enumerate() {
+                let (d, term) = divergence_term(a - a_log_sum, b - b_log_sum);
+                widest[lane] = larger(d, widest[lane]);
+                lanes[lane] += term;
+            }
+            total += f64::from(fold(lanes, |a, b| a + b));
+        }
+        (total, 1e-5 * (1.0 + f64::from(fold(widest, larger))))
+    }
+}
+
 per_isa! {
     /// How many logits are above −inf.
     pub(crate) fn count(z: &[f32]) -> usize {
@@ -261,6 +306,33 @@ mod tests {
             prop_assert_eq!(&portable.1, &portable.2);
             for isa in Isa::available() {
                 prop_assert_eq!(&run(isa), &portable);
+            }
+        }
+
+        #[test]
+        fn the_divergence_of_layers_is_as_near_as_it_says(
+            pairs in prop::collection::vec((prop_oneof![9 => -30.0_f32..30.0, 1 => Just(f32::NEG_INFINITY)], -30.0_f32..30.0), 1..400),
+            far in -1e5_f32..1e5,
+        ) {
+            let (mut a, mut b): (Vec<f32>, Vec<f32>) = pairs.into_iter().unzip();
+            a.push(1.0);
+            b.push(far);
+            let log_sum = |z: &[f32]| {
+                let max = f64::from(z.iter().copied().fold(f32::NEG_INFINITY, f32::max));
+                max + z.iter().map(|&z| (f64::from(z) - max).exp()).sum::<f64>().ln()
+            };
+            let (a_sum, b_sum) = (log_sum(&a), log_sum(&b));
+            let terms = a.iter().zip(&b).filter(|(a, _)| **a > f32::NEG_INFINITY).map(|(&a, &b)| {
+                let (p, q) = (f64::from(a) - a_sum, f64::from(b) - b_sum);
+                let mean = 0.5 * (p.exp() + q.exp());
+                if mean > 0.0 { mean * (mean.ln() - 0.5 * (p + q)) } else { 0.0 }
+            });
+            let exact: f64 = terms.sum();
+            let portable = layer_divergence(Isa::PORTABLE, &a, a_sum as f32, &b, b_sum as f32);
+            let (found, error) = portable;
+            prop_assert!((found - exact).abs() <= error, "{found} for {exact}, which is off by more than {error}");
+            for isa in Isa::available() {
+                prop_assert_eq!(layer_divergence(isa, &a, a_sum as f32, &b, b_sum as f32), portable);
             }
         }
 

@@ -148,6 +148,18 @@ impl<'a> Row<'a> {
         Ok(kernels::squared_exp_sum(self.scratch.isa, self.logits(), max))
     }
 
+    /// [`kernels::layer_divergence`] of the row from other logits `[V]`, with the logarithms of both sums of exponentials.
+    pub(crate) fn layer_divergence(&mut self, log_sum: f64, other: &[f32], other_log_sum: f64) -> (f64, f64) {
+        let Scratch { isa, candidates, buffers } = &mut *self.scratch;
+        let sums = (log_sum as f32, other_log_sum as f32);
+        if !self.few {
+            return kernels::layer_divergence(*isa, self.whole, sums.0, other, sums.1);
+        }
+        let values = cleared(&mut buffers.values, other.len());
+        values.extend(candidates.tokens.iter().map(|&token| other[token as usize]));
+        kernels::layer_divergence(*isa, &candidates.logits, sums.0, values, sums.1)
+    }
+
     /// Population standard deviation of the candidates' logits.
     pub(crate) fn deviation(&self) -> f64 {
         let count = self.candidates().max(1) as f64;

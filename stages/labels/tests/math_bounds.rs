@@ -166,17 +166,17 @@ fn hostile_texts_are_refused() {
         "9".repeat(200_000),
         format!("${}$", "9".repeat(200_000)),
     ];
+    let gold = Answer::read("$1$");
     for text in &hostile {
         let start: String = text.chars().take(40).collect();
-        let gold = Answer::read("$1$");
+        let (answer, other) = (Answer::read(text), Answer::read(&text.replace('9', "8")));
+        // What is refused as LaTeX or for its length may still be read as the number that it begins with.
+        let begins_with_one = text.trim_start_matches('$').starts_with('1');
         for mode in [Mode::Compat, Mode::Strict] {
-            // What is refused as LaTeX or for its length may still be read as the number that it begins with.
-            let begins_with_one = text.trim_start_matches('$').starts_with('1');
-            assert!(!gold.verify(&Answer::read(text), mode).equal || begins_with_one, "{start}");
-            let _ = Answer::read(text).verify(&gold, mode);
+            assert!(!gold.verify(&answer, mode).equal || begins_with_one, "{start}");
+            let _ = answer.verify(&gold, mode);
         }
-        let other = Answer::read(&text.replace('9', "8"));
-        let _ = Answer::read(text).verify(&other, Mode::Compat);
+        let _ = answer.verify(&other, Mode::Compat);
         let _ = math::minerva::verify(&format!("Final Answer: The final answer is {text}. I hope it is correct."), "1");
         let _ = math::hendrycks::is_equivalent(text, "1");
     }

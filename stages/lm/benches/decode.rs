@@ -3,52 +3,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+#[path = "../../../benches/cpu_time.rs"]
+mod cpu_time;
 #[path = "../tests/support/mod.rs"]
 mod support;
 
-use criterion::{
-    Criterion, Throughput, criterion_group, criterion_main,
-    measurement::{Measurement, ValueFormatter, WallTime},
-};
+use cpu_time::CpuTime;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsn_lm::{
     GenerationOptions, GenerationRow, LanguageModel, LoadOptions, RowProcessor,
     kernel::{Isa, PackedMatrix, Store, matmul},
 };
 use std::{ops::ControlFlow, sync::Arc, time::Duration};
 use support::{Size, write_model};
-
-/// CPU time of the process.
-struct CpuTime;
-
-impl Measurement for CpuTime {
-    type Intermediate = Duration;
-    type Value = Duration;
-
-    fn start(&self) -> Duration {
-        let now = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
-        Duration::new(u64::try_from(now.tv_sec).unwrap(), u32::try_from(now.tv_nsec).unwrap())
-    }
-
-    fn end(&self, start: Duration) -> Duration {
-        self.start() - start
-    }
-
-    fn add(&self, a: &Duration, b: &Duration) -> Duration {
-        *a + *b
-    }
-
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn to_f64(&self, value: &Duration) -> f64 {
-        WallTime.to_f64(value)
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
 
 /// The quickstart's base model.
 const BASE: Size = Size { hidden: 192, layers: 5, heads: 6, kv_heads: 2, intermediate: 512, vocab: 1024 };

@@ -3,54 +3,17 @@
 //! `benches/peers/samplers.py` gives PyTorch's figures for the same shapes.
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+#[path = "../../../benches/cpu_time.rs"]
+mod cpu_time;
 mod scenarios;
 
-use criterion::{
-    Criterion,
-    measurement::{Measurement, ValueFormatter, WallTime},
-};
-use rustix::time::{ClockId, clock_gettime};
+use cpu_time::CpuTime;
+use criterion::Criterion;
 use scenarios::SCENARIOS;
-use std::{process::Command, time::Duration};
+use std::process::Command;
 
 /// Set in a child process: the scenario to run once, to print its peak memory.
 const PEAK_OF: &str = "LSN_BENCH_PEAK_OF";
-
-/// CPU time of the process.
-struct CpuTime;
-
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ProcessCPUTime)).unwrap()
-}
-
-impl Measurement for CpuTime {
-    type Intermediate = Duration;
-    type Value = Duration;
-
-    fn start(&self) -> Duration {
-        cpu_time()
-    }
-
-    fn end(&self, start: Duration) -> Duration {
-        cpu_time() - start
-    }
-
-    fn add(&self, a: &Duration, b: &Duration) -> Duration {
-        *a + *b
-    }
-
-    fn zero(&self) -> Duration {
-        Duration::ZERO
-    }
-
-    fn to_f64(&self, value: &Duration) -> f64 {
-        WallTime.to_f64(value)
-    }
-
-    fn formatter(&self) -> &dyn ValueFormatter {
-        WallTime.formatter()
-    }
-}
 
 /// Peak resident memory of this process in MiB, as the kernel counts it.
 fn peak_mib() -> u64 {

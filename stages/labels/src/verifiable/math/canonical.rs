@@ -7,12 +7,12 @@
 use super::{
     constant, exact,
     expr::{Constant, Expr, Function, Symbol},
+    polynomial::{Exponent, Monomial, Polynomial, Quotient},
 };
 use num_bigint::BigInt;
 use num_integer::Integer;
-use num_rational::{BigRational, Ratio};
+use num_rational::BigRational;
 use num_traits::{One, Signed, ToPrimitive, Zero};
-use std::collections::BTreeMap;
 
 /// Products of terms at most, and unknowns.
 const MAX_WORK: u32 = 20_000;
@@ -24,21 +24,6 @@ const MAX_POWER: u32 = 48;
 const MAX_DEPTH: u32 = 200;
 /// Primes below this are split off integers.
 const PRIMES_BELOW: u32 = 2_000;
-
-type Exponent = Ratio<i64>;
-/// Unknowns with their exponents, by unknown.
-pub type Monomial = Vec<(u32, Exponent)>;
-
-/// A sum of monomials with their coefficients.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Polynomial(pub BTreeMap<Monomial, BigRational>);
-
-/// A quotient of two polynomials; the lower one is not zero.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Quotient {
-    pub upper: Polynomial,
-    pub lower: Polynomial,
-}
 
 /// What stands for itself in a canonical form.
 #[derive(Debug, Clone, PartialEq)]
@@ -349,93 +334,6 @@ impl Forms {
         upper.add(self.times(&b.upper, &a.lower)?)?;
         let lower = self.times(&a.lower, &b.lower)?;
         Some(Quotient { upper, lower }.reduced())
-    }
-}
-
-impl Polynomial {
-    fn term(monomial: Monomial, coefficient: BigRational) -> Self {
-        let mut terms = BTreeMap::new();
-        if !coefficient.is_zero() {
-            terms.insert(monomial, coefficient);
-        }
-        Self(terms)
-    }
-
-    fn is_one(&self) -> bool {
-        self.0.len() == 1 && self.0.iter().all(|(monomial, number)| monomial.is_empty() && number.is_one())
-    }
-
-    fn add(&mut self, other: Self) -> Option<()> {
-        for (monomial, number) in other.0 {
-            let entry = self.0.entry(monomial);
-            match entry {
-                std::collections::btree_map::Entry::Vacant(place) => {
-                    place.insert(number);
-                }
-                std::collections::btree_map::Entry::Occupied(mut place) => {
-                    *place.get_mut() += number;
-                    if !exact::in_bounds(place.get()) {
-                        return None;
-                    }
-                    if place.get().is_zero() {
-                        place.remove();
-                    }
-                }
-            }
-        }
-        Some(())
-    }
-
-    fn scaled(&self, number: &BigRational) -> Self {
-        Self(self.0.iter().map(|(monomial, own)| (monomial.clone(), own * number)).collect())
-    }
-}
-
-impl Quotient {
-    fn of(upper: Polynomial) -> Self {
-        Self { upper, lower: Polynomial::term(Vec::new(), BigRational::one()) }
-    }
-
-    fn constant(value: BigRational) -> Self {
-        Self::of(Polynomial::term(Vec::new(), value))
-    }
-
-    /// The number it is, where it is one.
-    fn as_constant(&self) -> Option<BigRational> {
-        if self.upper.0.is_empty() {
-            return Some(BigRational::zero());
-        }
-        let (number, monomial) = self.as_term()?;
-        monomial.is_empty().then_some(number)
-    }
-
-    /// Coefficient and unknowns, where it is a single term over one.
-    fn as_term(&self) -> Option<(BigRational, Monomial)> {
-        if self.upper.0.len() != 1 || !self.lower.is_one() {
-            return None;
-        }
-        let (monomial, number) = self.upper.0.iter().next()?;
-        Some((number.clone(), monomial.clone()))
-    }
-
-    fn inverse(&self) -> Option<Self> {
-        if self.upper.0.is_empty() {
-            return None;
-        }
-        Some(Self { upper: self.lower.clone(), lower: self.upper.clone() }.reduced())
-    }
-
-    /// A denominator of one term becomes one; another gets 1 as its last coefficient.
-    fn reduced(self) -> Self {
-        let Some((monomial, number)) = self.lower.0.iter().next_back() else { return self };
-        if self.lower.is_one() {
-            return self;
-        }
-        let scale = number.recip();
-        if self.lower.0.len() == 1 && monomial.is_empty() {
-            return Self::of(self.upper.scaled(&scale));
-        }
-        Self { upper: self.upper.scaled(&scale), lower: self.lower.scaled(&scale) }
     }
 }
 

@@ -5,9 +5,10 @@
 //! polynomial arithmetic alone: two equations have the same roots where their square-free parts are proportional.
 
 use super::{
-    canonical::{self, Polynomial},
+    canonical,
     expr::{Expr, Order, Relation, Symbol},
     numeric,
+    polynomial::Polynomial,
     sets::RealSet,
 };
 use num_bigint::BigInt;

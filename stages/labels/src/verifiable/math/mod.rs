@@ -20,6 +20,7 @@ mod latex;
 pub mod minerva;
 mod normalize;
 mod numeric;
+mod polynomial;
 mod sets;
 mod verify;
 

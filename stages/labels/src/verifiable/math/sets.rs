@@ -1,10 +1,10 @@
 //! Sets of real numbers as ordered, disjoint pieces, for set algebra and for the solutions of inequalities.
 
 use super::{
-    canonical::{self, Polynomial},
-    constant, exact,
+    canonical, constant, exact,
     expr::{Constant, Domain, Expr, Interval, Order, Relation, Symbol},
     numeric,
+    polynomial::Polynomial,
 };
 use num_rational::BigRational;
 use num_traits::{Signed, ToPrimitive, Zero};

@@ -48,10 +48,15 @@ pub fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = (usize, E
 
 /// The places up to `most` characters behind a place, the place itself first; only on its line where `line` is set.
 pub fn within(text: &str, at: usize, most: usize, line: bool) -> impl Iterator<Item = usize> + '_ {
-    let rest = &text[at..];
-    let reach = rest.char_indices().map(move |(offset, _)| at + offset).chain(std::iter::once(text.len()));
-    let blocked = rest.char_indices().find(|(_, c)| line && *c == '\n').map_or(usize::MAX, |(offset, _)| at + offset);
-    reach.take(most + 1).take_while(move |place| *place <= blocked)
+    let places = text[at..].char_indices().map(move |(offset, c)| (at + offset, c == '\n'));
+    let mut behind_line = false;
+    let reached =
+        places.chain(std::iter::once((text.len(), false))).take(most + 1).take_while(move |(_, line_ends)| {
+            let is_reached = !behind_line;
+            behind_line |= line && *line_ends;
+            is_reached
+        });
+    reached.map(|(place, _)| place)
 }
 
 /// All matches from left to right, none overlapping: `starts` are the places to try, `matched` says where one ends.

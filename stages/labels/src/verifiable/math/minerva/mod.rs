@@ -3,6 +3,7 @@
 //! the commas of a list are kept.
 
 mod grammar;
+mod tokens;
 
 use super::{
     canonical::{self, Comparison},

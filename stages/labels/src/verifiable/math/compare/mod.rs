@@ -1,6 +1,11 @@
 //! Whether a predicted answer equals the reference answer: math-verify 0.9.0's rules in their order, on exact values
 //! and canonical forms first and on probed points where those do not decide.
 
+mod matrices;
+mod verdict;
+
+pub use verdict::{Difference, Equality, Mode};
+
 use super::{
     canonical::{self, Comparison},
     constant, equation, exact,
@@ -8,9 +13,10 @@ use super::{
     numeric,
     sets::RealSet,
 };
+use matrices::matrix;
 use num_rational::BigRational;
 use num_traits::{FromPrimitive, Zero};
-use std::{cmp::Ordering, fmt};
+use std::cmp::Ordering;
 
 /// Decimal places that count where a number is a decimal.
 const PLACES: u32 = 6;
@@ -18,102 +24,6 @@ const PLACES: u32 = 6;
 const MAX_COMPARISONS: u32 = 2_000;
 /// Significant digits of values that are not exact.
 const DIGITS: u32 = 15;
-
-/// How far math-verify's habits go.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Mode {
-    /// Verdicts as math-verify gives them.
-    #[default]
-    Compat,
-    /// Where math-verify's verdict is a known quirk, what the answer means: 25 % is not 25, an ordered tuple is no set,
-    /// equations of one variable and inequalities may be scaled, an interval and its inequality are the same either way
-    /// round, and equations without solutions are not all alike.
-    Strict,
-}
-
-/// Why two answers are equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Equality {
-    /// The same text.
-    Text,
-    /// Written the same.
-    Form,
-    /// The same exact number.
-    Value,
-    /// The same canonical form.
-    Canonical,
-    /// The same values at the probed points.
-    Probed,
-    /// The same decimal after rounding.
-    Rounded,
-    /// The same number before and without a percent sign.
-    Percentage,
-    /// The same name.
-    Name,
-    /// Equal parts.
-    Parts,
-    /// The same numbers in both sets.
-    Set,
-    /// The same relation, perhaps turned round.
-    Relation,
-    /// Equations with the same solutions.
-    Solutions,
-}
-
-/// Why two answers are not equal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Difference {
-    /// Different values.
-    Value,
-    /// Different names.
-    Name,
-    /// Different kinds of objects.
-    Kind,
-    /// Different parts, or numbers of parts.
-    Parts,
-    /// Different sets.
-    Set,
-    /// Different relations.
-    Relation,
-    /// The reference answer is undefined.
-    Undefined,
-    /// Whether they are equal takes too long to find out.
-    TooComplex,
-}
-
-impl fmt::Display for Equality {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "the same text",
-            Self::Form => "written the same",
-            Self::Value => "the same number",
-            Self::Canonical => "the same canonical form",
-            Self::Probed => "the same values at the probed points",
-            Self::Rounded => "the same to six decimals",
-            Self::Percentage => "the same number of percent",
-            Self::Name => "the same name",
-            Self::Parts => "equal parts",
-            Self::Set => "the same set",
-            Self::Relation => "the same relation",
-            Self::Solutions => "the same solutions",
-        })
-    }
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Value => "another value",
-            Self::Name => "another name",
-            Self::Kind => "another kind of object",
-            Self::Parts => "other parts",
-            Self::Set => "another set",
-            Self::Relation => "another relation",
-            Self::Undefined => "the reference answer is undefined",
-            Self::TooComplex => "too complex to decide",
-        })
-    }
-}
 
 type Outcome = Result<Equality, Difference>;
 
@@ -525,62 +435,4 @@ fn ascending<'a>(elements: &[&'a Expr]) -> Option<Vec<&'a Expr>> {
         elements.iter().map(|element| Some((numeric::real(value(element))?, *element))).collect::<Option<_>>()?;
     keyed.sort_by(|a, b| a.0.partial_cmp(&b.0).unwrap_or(Ordering::Equal));
     Some(keyed.into_iter().map(|(_, element)| element).collect())
-}
-
-/// The matrix that sums, products and multiples of matrices come to; none where there is none or shapes do not fit.
-fn matrix(expr: &Expr) -> Option<Matrix> {
-    match expr {
-        Expr::Matrix(matrix) => Some(matrix.clone()),
-        Expr::Add(terms) if expr.has_matrix() => {
-            let mut terms = terms.iter().map(matrix);
-            let first = terms.next()??;
-            terms.try_fold(first, |sum, term| {
-                let term = term?;
-                if (sum.rows, sum.columns) != (term.rows, term.columns) {
-                    return None;
-                }
-                let cells = sum.cells.into_iter().zip(term.cells).map(|(a, b)| Expr::sum(a, b)).collect();
-                Some(Matrix { cells, ..sum })
-            })
-        }
-        Expr::Mul(factors) if expr.has_matrix() => {
-            let mut scale: Vec<Expr> = Vec::new();
-            let mut product: Option<Matrix> = None;
-            for factor in factors {
-                if !factor.has_matrix() {
-                    scale.push(factor.clone());
-                    continue;
-                }
-                let factor = matrix(factor)?;
-                product = Some(match product {
-                    None => factor,
-                    Some(left) => multiplied(&left, &factor)?,
-                });
-            }
-            let mut product = product?;
-            if !scale.is_empty() {
-                for cell in &mut product.cells {
-                    let mut factors = scale.clone();
-                    factors.push(cell.clone());
-                    *cell = Expr::Mul(factors);
-                }
-            }
-            Some(product)
-        }
-        _ => None,
-    }
-}
-
-fn multiplied(a: &Matrix, b: &Matrix) -> Option<Matrix> {
-    const MAX_CELLS: usize = 4096;
-    if a.columns != b.rows || a.rows * b.columns * a.columns > MAX_CELLS {
-        return None;
-    }
-    let cell = |row: usize, column: usize| {
-        let terms = (0..a.columns)
-            .map(|k| Expr::Mul(vec![a.cells[row * a.columns + k].clone(), b.cells[k * b.columns + column].clone()]));
-        Expr::Add(terms.collect())
-    };
-    let cells = (0..a.rows).flat_map(|row| (0..b.columns).map(move |column| (row, column)));
-    Some(Matrix { rows: a.rows, columns: b.columns, cells: cells.map(|(row, column)| cell(row, column)).collect() })
 }

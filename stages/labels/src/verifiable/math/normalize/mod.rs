@@ -4,18 +4,18 @@
 //! The steps and their order are math-verify 0.9.0's (latex2sympy2_extended 1.11.0); each depends on what those before
 //! it left.
 
-use crate::python::{is_space, strip};
-use regex::{Captures, Regex};
-use std::{borrow::Cow, sync::LazyLock};
+mod boxes;
+mod braces;
+mod units;
 
-/// Which boxes of a text count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boxes {
-    /// All, joined by commas.
-    All,
-    /// The last, and those just before it that belong to the same list.
-    Last,
-}
+pub use boxes::Boxes;
+
+use crate::python::{is_space, strip};
+use boxes::boxed_content;
+use braces::{braced_fractions, braced_roots, operators, slash_as_fraction};
+use regex::Regex;
+use std::sync::LazyLock;
+use units::without_units;
 
 /// Cleans up a LaTeX text.
 #[must_use]
@@ -36,84 +36,13 @@ pub fn normalize(text: &str, boxes: Boxes) -> String {
     strip(&text).to_owned()
 }
 
-/// The contents of the `\boxed` and `\fbox` commands; the text itself where there is none.
-fn boxed_content(text: &str, boxes: Boxes) -> Cow<'_, str> {
-    let mut found: Vec<&str> = Vec::new();
-    let (mut end, mut limit, mut next_start) = (text.len(), text.len(), None::<usize>);
-    loop {
-        let before = &text[..end];
-        let (boxed, fbox) = (before.rfind("\\boxed"), before.rfind("\\fbox"));
-        let Some(start) = boxed.max(fbox) else { break };
-        let mut open = start + if boxed > fbox { "\\boxed".len() } else { "\\fbox".len() };
-        let inside = &text[..limit];
-        open += inside.get(open..).map_or(0, |rest| rest.len() - rest.trim_start_matches(is_space).len());
-        if open >= limit {
-            break;
-        }
-        if !inside[open..].starts_with('{') {
-            if found.is_empty() {
-                found.push(&text[open..]);
-            }
-            break;
-        }
-        let Some(close) = closing_brace(inside, open) else {
-            if found.is_empty() {
-                found.push(&text[open..]);
-            }
-            break;
-        };
-        let content = strip(&text[open + 1..close]);
-        if let (Boxes::Last, Some(next)) = (boxes, next_start)
-            && !belongs(&text[close + 1..next.max(close + 1)], content, found.last().copied().unwrap_or(""))
-        {
-            break;
-        }
-        if found.last() != Some(&content) {
-            found.push(content);
-        }
-        next_start = Some(start);
-        limit = start;
-        end = start;
-    }
-    if found.is_empty() {
-        return Cow::Borrowed(text);
-    }
-    found.reverse();
-    Cow::Owned(found.join(","))
-}
-
-fn closing_brace(text: &str, open: usize) -> Option<usize> {
-    let mut depth = 0_usize;
-    for (at, byte) in text.bytes().enumerate().skip(open) {
-        match byte {
-            b'{' => depth += 1,
-            b'}' => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
-}
-
-/// Whether a box belongs to the list of the one behind it: close by, or not far and with a separator between.
-fn belongs(between: &str, content: &str, next: &str) -> bool {
-    let length = between.chars().count();
-    length < 10 || (next != content && length < 70 && SEPARATOR.is_match(between))
-}
-
 fn pattern(text: &str) -> Regex {
     #[expect(clippy::expect_used, reason = "all patterns are constants that the tests compile")]
     Regex::new(text).expect("valid pattern")
 }
 
-static SEPARATOR: LazyLock<Regex> = LazyLock::new(|| pattern(r"\b(and|or)\b|,|;"));
 static PERMUTATION: LazyLock<Regex> =
     LazyLock::new(|| pattern(r"\(([a-zA-Z0-9+\-*/\\ ]+?)\)_\{([a-zA-Z0-9+\-*/\\ ]+?)\}"));
-static UNIT_TEXT: LazyLock<Regex> = LazyLock::new(|| pattern(r"(\\(?:text|mbox)\{.*?\})(\^\d|\{\^\d\})?$"));
 
 const LEFT: &[&str] = &[
     "\\{",
@@ -370,129 +299,6 @@ fn single_backslashes(text: &str) -> String {
     }
     out.push_str(rest);
     out
-}
-
-/// Units that may end an answer, without their plurals.
-const UNITS: &str = "integerpoint|feet|sue|digit|pound|meal|edge|student|children ticket|multiple|east|degree|mph|kmph|ft|\
-m square| m east|sq m|deg|mile|q .|monkey|prime|ratio|profit of rs|rd|o|gm|p . m|lb|tile|per|dm|lt|gain|ab|way|west|a .|\
-b .|c .|d .|e .|f .|g .|h .|t|h|no change|men|soldier|pie|bc|excess|st|inches|noon|cent|by|gal|kmh|c|acre|rise|a . m|th|\
-π r 2|sq|mark|l|toy|coin|sq . m|gallon|° f|profit|minw|yr|women|am|pm|hr|cu cm|square|v â € ™|are|rupee|rounds|cubic|cc|\
-mtr|s|ohm|number|kmph|day|hour|minute|min|second|man|woman|sec|cube|mt|sq inch|mp|∏ cm ³|hectare|more|sec|unit|cu . m|\
-cm 2|rs .|rs|kg|g|month|km|m|cm|mm|apple|liter|loss|yard|pure|year|increase|decrease|d|less|Surface|litre|pi sq m|s .|\
-metre|meter|inch";
-
-static UNIT: LazyLock<Regex> =
-    LazyLock::new(|| pattern(&format!(r"(\d|\}}|[\s\x1c-\x1f])[\s\x1c-\x1f]*(?:(?:{UNITS})(?:s|es)?)[\s\x1c-\x1f]*$")));
-
-fn without_units(mut text: String) -> String {
-    let bare = if text.contains("\\text{") || text.contains("\\mbox{") {
-        strip(&UNIT_TEXT.replace(&text, "")).to_owned()
-    } else {
-        strip(&text).to_owned()
-    };
-    if !bare.is_empty() {
-        text = bare;
-    }
-    for _ in 0..2 {
-        // A unit that does not end in a letter has a space within.
-        if !text.contains(' ') && !text.ends_with(char::is_alphabetic) {
-            break;
-        }
-        let shorter = UNIT.replace(&text, "$1");
-        if shorter.is_empty() || shorter == text {
-            break;
-        }
-        text = shorter.into_owned();
-    }
-    text
-}
-
-static MALFORMED: LazyLock<[(Regex, &str); 7]> = LazyLock::new(|| {
-    [
-        (pattern(r"\^[\s\x1c-\x1f]?\((.*?)\)"), "^{$1}"),
-        (pattern(r"sqrt[\s\x1c-\x1f]?\((.*?)\)"), "\\sqrt{$1}"),
-        (pattern(r"\\frac[\s\x1c-\x1f]?(\d)[\s\x1c-\x1f]?(\d+)"), "\\frac{$1}{$2}"),
-        (pattern(r"\\log_[\s\x1c-\x1f]?(\d)[\s\x1c-\x1f]?(\d+)"), "\\log_{$1}{$2}"),
-        (pattern(r"\\frac[\s\x1c-\x1f]?\{(.*?)\}[\s\x1c-\x1f]?(\d)"), "\\frac{$1}{$2}"),
-        (pattern(r"\\frac[\s\x1c-\x1f]?(\d)[\s\x1c-\x1f]?\{(.*?)\}"), "\\frac{$1}{$2}"),
-        (pattern(r"\\sqrt[\s\x1c-\x1f]?(\d)"), "\\sqrt{$1}"),
-    ]
-});
-
-fn operators(mut text: String) -> String {
-    const HINTS: [&str; 7] = ["^", "sqrt", "\\frac", "\\log_", "\\frac", "\\frac", "\\sqrt"];
-    for ((regex, replacement), hint) in MALFORMED.iter().zip(HINTS) {
-        if text.contains(hint) {
-            let braced = regex.replace_all(&text, |groups: &Captures<'_>| {
-                let mut out = String::new();
-                groups.expand(replacement, &mut out);
-                out
-            });
-            if let Cow::Owned(changed) = braced {
-                text = changed;
-            }
-        }
-    }
-    if text.contains(" sqrt") { text.replace(" sqrt", "\\sqrt") } else { text }
-}
-
-fn braced_roots(text: String) -> String {
-    if !text.contains("\\sqrt") {
-        return text;
-    }
-    let mut parts = text.split("\\sqrt");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let part = skip_spaces(part);
-        match part.chars().next().filter(|c| !matches!(c, '{' | '[')) {
-            Some(first) => {
-                out.push_str("\\sqrt{");
-                out.push(first);
-                out.push('}');
-                out.push_str(&part[first.len_utf8()..]);
-            }
-            None => out.extend(["\\sqrt", part]),
-        }
-    }
-    out
-}
-
-fn braced_fractions(text: String) -> String {
-    if !text.contains("\\frac") {
-        return text;
-    }
-    let mut parts = text.split("\\frac");
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let part = skip_spaces(part);
-        out.push_str("\\frac");
-        if part.starts_with('{') {
-            out.push_str(part);
-            continue;
-        }
-        let mut chars = part.chars();
-        let (Some(a), Some(b)) = (chars.next(), chars.next()) else { return text };
-        out.extend(["{", a.encode_utf8(&mut [0; 4]), "}"]);
-        if b == '{' {
-            out.push(b);
-        } else {
-            out.extend(["{", b.encode_utf8(&mut [0; 4]), "}"]);
-        }
-        out.push_str(chars.as_str());
-    }
-    out
-}
-
-fn slash_as_fraction(text: String) -> String {
-    let plain = |side: &str| {
-        let digits = side.strip_prefix('-').unwrap_or(side);
-        let canonical = digits == "0" || !digits.starts_with('0');
-        !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) && canonical && side != "-0"
-    };
-    match text.split_once('/') {
-        Some((a, b)) if plain(a) && plain(b) => format!("\\frac{{{a}}}{{{b}}}"),
-        _ => text,
-    }
 }
 
 #[cfg(test)]

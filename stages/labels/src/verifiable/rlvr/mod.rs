@@ -5,12 +5,19 @@
 //! A ground truth is a JSON object with `func_name` and the arguments of all functions, null where they do not apply.
 //! What makes the reference raise an exception, and so reward 0, is a typed [`Invalid`] here.
 
+mod arguments;
+mod text;
+
+pub use arguments::Quantifier;
+
 use super::ifeval::layout;
 use crate::{
     language,
-    python::{self, Flags, Pattern, PatternError, is_space, is_word},
+    python::{self, Flags, Pattern, PatternError},
 };
+use arguments::Arguments;
 use serde_json::{Map, Value};
+use text::{divided_paragraphs, sentences, words};
 
 /// Which state of the reference. Four functions were changed after the first one: choice, sections, sentences and the
 /// frequency of words in capitals.
@@ -42,25 +49,6 @@ pub enum Invalid {
     Argument { name: &'static str, found: String, expected: &'static str },
     #[error(transparent)]
     Pattern(#[from] PatternError),
-}
-
-/// How a count is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Quantifier {
-    AtLeast,
-    AtMost,
-    Around,
-}
-
-impl Quantifier {
-    fn allows(self, count: usize, wanted: f64, tolerance: f64) -> bool {
-        let count = count as f64;
-        match self {
-            Self::AtLeast => count >= wanted,
-            Self::AtMost => count <= wanted,
-            Self::Around => (count - wanted).abs() <= tolerance,
-        }
-    }
 }
 
 /// One function with its arguments, ready to check replies.
@@ -154,48 +142,6 @@ pub const FUNCTIONS: [(&str, &[&str]); 25] = [
     ("validate_quotation", &[]),
     ("validate_no_commas", &[]),
 ];
-
-struct Arguments<'a> {
-    function: &'static str,
-    map: &'a Map<String, Value>,
-}
-
-impl<'a> Arguments<'a> {
-    fn value(&self, name: &'static str) -> Result<&'a Value, Invalid> {
-        let value = self.map.get(name).filter(|value| !value.is_null());
-        value.ok_or(Invalid::Missing { function: self.function, name })
-    }
-
-    fn wrong(value: &Value, name: &'static str, expected: &'static str) -> Invalid {
-        Invalid::Argument { name, found: value.to_string().chars().take(200).collect(), expected }
-    }
-
-    fn text(&self, name: &'static str) -> Result<String, Invalid> {
-        let value = self.value(name)?;
-        value.as_str().map(str::to_owned).ok_or_else(|| Self::wrong(value, name, "a text"))
-    }
-
-    fn texts(&self, name: &'static str) -> Result<Vec<String>, Invalid> {
-        let value = self.value(name)?;
-        let texts = value.as_array().and_then(|items| items.iter().map(|i| i.as_str().map(str::to_owned)).collect());
-        texts.ok_or_else(|| Self::wrong(value, name, "a list of texts"))
-    }
-
-    fn number(&self, name: &'static str) -> Result<f64, Invalid> {
-        let value = self.value(name)?;
-        value.as_f64().filter(|n| n.is_finite()).ok_or_else(|| Self::wrong(value, name, "a number"))
-    }
-
-    fn quantifier(&self) -> Result<Quantifier, Invalid> {
-        let value = self.value("quantifier")?;
-        match value.as_str() {
-            Some("at least") => Ok(Quantifier::AtLeast),
-            Some("at most") => Ok(Quantifier::AtMost),
-            Some("around") => Ok(Quantifier::Around),
-            _ => Err(Self::wrong(value, "quantifier", "`at least`, `at most` or `around`")),
-        }
-    }
-}
 
 /// A tenth, rounded half to even as Python does, and at least 1.
 fn tenth(count: f64) -> f64 {
@@ -387,44 +333,6 @@ fn sections(splitter: String, count: f64, edition: Edition) -> Result<Check, Inv
             Ok(Check::NumberedSections { pattern, count })
         }
     }
-}
-
-/// `\b\w+\b` of `re`.
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c| !is_word(c)).filter(|word| !word.is_empty())
-}
-
-/// Texts between `* * *`, where none is blank. Lines are stripped first, and all kinds of line ends are one.
-fn divided_paragraphs(reply: &str) -> Option<usize> {
-    let lines: Vec<&str> = python::split_lines(reply).into_iter().map(python::strip).collect();
-    let text = lines.join("\n");
-    let mut count = 0;
-    for paragraph in python::strip(&text).split("* * *") {
-        if python::is_blank(paragraph) {
-            return None;
-        }
-        count += 1;
-    }
-    Some(count)
-}
-
-/// One more than the white space characters behind a sentence's mark: `(?<!\w\.\w.)(?<![A-Z][a-z]\.)(?<=\.|\?)\s`.
-fn sentences(reply: &str, edition: Edition) -> usize {
-    // The four characters before the current one, the nearest one last.
-    let mut before = ['\n'; 4];
-    let mut count = 1;
-    for c in reply.chars() {
-        if is_space(c) {
-            let [a, b, d, mark] = before;
-            let ends = matches!(mark, '.' | '?') || (mark == '!' && edition == Edition::Revised);
-            let dotted = is_word(a) && b == '.' && is_word(d);
-            let title = b.is_ascii_uppercase() && d.is_ascii_lowercase() && mark == '.';
-            count += usize::from(ends && !dotted && !title);
-        }
-        before.rotate_left(1);
-        before[3] = c;
-    }
-    count
 }
 
 /// Checks a reply against a ground truth.
