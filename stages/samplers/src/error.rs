@@ -41,3 +41,14 @@ pub enum SamplerError {
     #[error("step {step}: the loss is {loss}, lower the learning rate or clip gradients (`max_grad_norm`)")]
     Diverged { step: u64, loss: f64 },
 }
+
+/// Bytes that are not a packed example.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PackedError {
+    #[error("the checksum of a packed example does not fit its content, it is damaged")]
+    Checksum,
+    #[error("a packed example is of version {found}, expected {expected}")]
+    Version { found: u8, expected: u8 },
+    #[error("a packed example {0}")]
+    Malformed(&'static str),
+}

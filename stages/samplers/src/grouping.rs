@@ -27,13 +27,13 @@ const REPEATS: usize = 16;
 const BUCKETS: usize = 1 << 16;
 
 /// An unsigned number that orders as `logit` does; −0 and +0 are one number.
-fn ordered(logit: f32) -> u32 {
+pub(crate) fn ordered(logit: f32) -> u32 {
     let bits = (logit + 0.0).to_bits();
     if bits >> 31 == 1 { !bits } else { bits | 0x8000_0000 }
 }
 
 /// The reverse of [`ordered`].
-fn logit(ordered: u32) -> f32 {
+pub(crate) fn logit(ordered: u32) -> f32 {
     f32::from_bits(if ordered >> 31 == 1 { ordered & 0x7fff_ffff } else { !ordered })
 }
 

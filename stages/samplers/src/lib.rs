@@ -33,6 +33,7 @@ mod layout;
 mod linear;
 mod loss;
 mod norm;
+mod packed;
 mod pointwise;
 mod ranked;
 mod ranked_features;
@@ -49,11 +50,12 @@ pub use architecture::{
     Statistic,
 };
 pub use checkpoint::{CONFIG_FILE, Checkpoint, REFERENCE_FILE, WEIGHTS_FILE};
-pub use error::{RowError, SamplerError};
+pub use error::{PackedError, RowError, SamplerError};
 pub use grouping::Grouping;
 pub use interpolation::TOLERANCE as INTERPOLATION_TOLERANCE;
 pub use layout::{Init, Layout, Tensor};
 pub use loss::{RowLoss, Target, loss_and_gradient};
+pub use packed::Packer;
 pub use real::Real;
 pub use row::LogitSet;
 pub use sampler::{Sampler, Workspace};

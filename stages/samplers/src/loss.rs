@@ -1,6 +1,6 @@
 //! The training loss: KL divergence from the target plus γ times the predicted mass on removed tokens.
 
-use crate::{RowError, kernels::reserve, real::Real, row::LogitSet};
+use crate::{RowError, grouping::ordered, kernels::reserve, real::Real, row::LogitSet};
 
 /// What a row's loss needs of the target distribution, per distinct raw logit.
 ///
@@ -8,10 +8,19 @@ use crate::{RowError, kernels::reserve, real::Real, row::LogitSet};
 /// through its target mass and its number of removed tokens.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
-    mass: Vec<f64>,
-    removed: Vec<f64>,
+    pub(crate) mass: Vec<f64>,
+    pub(crate) removed: Vec<f64>,
     /// Σ t ln t over the tokens.
     negentropy: f64,
+}
+
+/// Tokens of one distinct raw logit that the target keeps with one and the same logit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Kept {
+    /// Position of the raw logit in its set.
+    pub group: u32,
+    pub tokens: u32,
+    pub logit: f32,
 }
 
 impl Target {
@@ -20,45 +29,72 @@ impl Target {
     /// # Errors
     /// The lengths differ, the target keeps no token or one whose raw logit is −inf, or it holds NaN or +inf.
     pub fn new(set: &LogitSet, target: &[f32]) -> Result<Self, RowError> {
+        Ok(Self::of_kept(set.counts(), &Self::kept(set, target)?))
+    }
+
+    /// What the target keeps, by raw logit and by its own logit, both ascending.
+    pub(crate) fn kept(set: &LogitSet, target: &[f32]) -> Result<Vec<Kept>, RowError> {
         if set.vocabulary() != target.len() {
             return Err(RowError::Length { raw: set.vocabulary(), target: target.len() });
         }
-        let mut max = f32::NEG_INFINITY;
-        for (token, &logit) in target.iter().enumerate() {
-            if logit.is_nan() || logit == f32::INFINITY {
-                return Err(RowError::NotANumber { token, value: logit });
-            }
-            max = max.max(logit);
+        if let Some((token, &value)) = target.iter().enumerate().find(|(_, z)| z.is_nan() || **z == f32::INFINITY) {
+            return Err(RowError::NotANumber { token, value });
         }
-        if max == f32::NEG_INFINITY {
+        // Tokens of one group mostly have one target too: the first one and its tokens, and those that differ.
+        let mut first = vec![(0.0, 0); set.len()];
+        let mut others = Vec::new();
+        for (token, &logit) in target.iter().enumerate().filter(|(_, logit)| **logit != f32::NEG_INFINITY) {
+            let group = set.position(token).ok_or(RowError::KeptButRemoved { token })?;
+            let (seen, tokens) = &mut first[group];
+            if *tokens == 0 {
+                *seen = logit;
+            }
+            if *seen == logit {
+                *tokens += 1;
+            } else {
+                others.push(Kept { group: group as u32, tokens: 1, logit });
+            }
+        }
+        let whole = first.into_iter().zip(0..).filter(|((_, tokens), _)| *tokens > 0);
+        let mut kept: Vec<Kept> = whole.map(|((logit, tokens), group)| Kept { group, tokens, logit }).collect();
+        if kept.is_empty() {
             return Err(RowError::NoCandidate);
         }
-        let max = f64::from(max);
+        if !others.is_empty() {
+            kept.append(&mut others);
+            kept.sort_unstable_by_key(|kept| (kept.group, ordered(kept.logit)));
+            kept.dedup_by(|next, last| {
+                let same = (next.group, ordered(next.logit)) == (last.group, ordered(last.logit));
+                last.tokens += if same { next.tokens } else { 0 };
+                same
+            });
+        }
+        Ok(kept)
+    }
+
+    /// The target that keeps `kept`, which is not empty, of groups of `counts` tokens.
+    pub(crate) fn of_kept(counts: &[u32], kept: &[Kept]) -> Self {
+        let max = f64::from(kept.iter().fold(f32::NEG_INFINITY, |max, kept| max.max(kept.logit)));
         let mut new = Self {
-            mass: vec![0.0; set.len()],
-            removed: set.counts().iter().map(|&n| n.into()).collect(),
+            mass: vec![0.0; counts.len()],
+            removed: counts.iter().map(|&n| n.into()).collect(),
             negentropy: 0.0,
         };
         // Σ e·ln e over the tokens' weights e = exp(y − max), in `negentropy` until the sum is known.
         let mut sum = 0.0;
-        // Tokens of one group mostly have one target too: the last one and its weight.
-        let mut last = vec![(f32::NAN, 0.0); set.len()];
-        for (token, &logit) in target.iter().enumerate().filter(|(_, logit)| **logit != f32::NEG_INFINITY) {
-            let position = set.position(token).ok_or(RowError::KeptButRemoved { token })?;
-            let (seen, weight) = &mut last[position];
-            let log_weight = f64::from(logit) - max;
-            if *seen != logit {
-                (*seen, *weight) = (logit, log_weight.exp());
-            }
-            new.mass[position] += *weight;
-            new.removed[position] -= 1.0;
-            sum += *weight;
+        for kept in kept {
+            let (group, tokens) = (kept.group as usize, f64::from(kept.tokens));
+            let log_weight = f64::from(kept.logit) - max;
+            let weight = tokens * log_weight.exp();
+            new.mass[group] += weight;
+            new.removed[group] -= tokens;
+            sum += weight;
             // A weight that underflows to 0 contributes 0, as p·ln p does in the limit.
-            new.negentropy += *weight * log_weight;
+            new.negentropy += weight * log_weight;
         }
         new.negentropy = new.negentropy / sum - sum.ln();
         new.mass.iter_mut().for_each(|mass| *mass /= sum);
-        Ok(new)
+        new
     }
 
     /// The KL that is left when every group gets exactly its target mass: what no network that gives equal logits equal

@@ -16,8 +16,9 @@ pub struct LogitSet {
     /// Log-probability of each distinct logit, in the order in which `index` counts.
     log_probs: Vec<f64>,
     counts: Vec<u32>,
-    /// Per token, the position of its logit in `log_probs`.
+    /// Per token, the position of its logit in `log_probs`; empty where that is not known.
     index: Vec<u32>,
+    vocabulary: usize,
     /// Whether the logits ascend strictly.
     ascending: bool,
 }
@@ -49,8 +50,27 @@ impl LogitSet {
         Self::new(logits, Grouping::Dense)
     }
 
-    /// [`LogitSet::new`] in memory that is there already.
-    pub(crate) fn refill(&mut self, logits: &[f32], grouping: Grouping, grouper: &mut Grouper) -> Result<(), RowError> {
+    /// The set of distinct, ascending logits with ln Σ e^z; which tokens have them is not known.
+    pub(crate) fn of_values(values: &[f32], counts: Vec<u32>, normaliser: f64, vocabulary: usize) -> Self {
+        let log_probs = values.iter().map(|&value| f64::from(value) - normaliser).collect();
+        Self { log_probs, counts, index: Vec::new(), vocabulary, ascending: true }
+    }
+
+    /// The same set without the knowledge of which token has which logit, which takes four bytes a token and is of no use in
+    /// training: [`LogitSet::position`] is `None` for all of them.
+    #[must_use]
+    pub fn without_tokens(self) -> Self {
+        Self { index: Vec::new(), ..self }
+    }
+
+    /// [`LogitSet::new`] in memory that is there already; gives ln Σ e^z.
+    pub(crate) fn refill(
+        &mut self,
+        logits: &[f32],
+        grouping: Grouping,
+        grouper: &mut Grouper,
+    ) -> Result<f64, RowError> {
+        self.vocabulary = logits.len();
         self.ascending = grouper.group(logits, grouping, &mut self.counts, &mut self.index);
         let values = &grouper.values;
         if !values.iter().all(|value| value.is_finite()) {
@@ -67,7 +87,7 @@ impl LogitSet {
         let normaliser = max + sum.ln();
         self.log_probs.clear();
         self.log_probs.extend(values.iter().map(|&value| f64::from(value) - normaliser));
-        Ok(())
+        Ok(normaliser)
     }
 
     /// How many distinct logits there are.
@@ -84,7 +104,7 @@ impl LogitSet {
     /// Size of the vocabulary, −inf tokens included.
     #[must_use]
     pub fn vocabulary(&self) -> usize {
-        self.index.len()
+        self.vocabulary
     }
 
     /// Natural-log probability of each distinct logit.
@@ -98,7 +118,8 @@ impl LogitSet {
         &self.counts
     }
 
-    /// The position of a token's logit among the distinct ones; `None` for −inf.
+    /// The position of a token's logit among the distinct ones; `None` for −inf, and for all tokens of a set
+    /// [without tokens](LogitSet::without_tokens).
     #[must_use]
     pub fn position(&self, token: usize) -> Option<usize> {
         self.index.get(token).filter(|&&position| position != REMOVED).map(|&position| position as usize)
@@ -115,7 +136,11 @@ impl LogitSet {
     }
 
     /// Spreads one value per distinct logit over the tokens; −inf tokens stay −inf.
+    ///
+    /// # Panics
+    /// `out` is not as long as the vocabulary, or the set is one [without tokens](LogitSet::without_tokens).
     pub fn scatter<T: Real>(&self, values: &[T], out: &mut [f32]) {
+        assert_eq!(self.index.len(), out.len(), "the tokens of the set and of the row differ");
         for (out, &position) in out.iter_mut().zip(&self.index) {
             *out = if position == REMOVED { f32::NEG_INFINITY } else { values[position as usize].f64() as f32 };
         }

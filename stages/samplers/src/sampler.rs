@@ -194,7 +194,7 @@ impl<T: Real> Sampler<T> {
             set.scatter(self.forward(&set, workspace), logits);
         }
         workspace.set = set;
-        grouped
+        grouped.map(drop)
     }
 
     /// [`Sampler::apply`] on a grid of knots, for rows of many distinct logits: the result differs from the exact one by about

@@ -1,7 +1,8 @@
 //! Supervised training, one optimiser step at a time: a deterministic state machine that can be saved between steps.
 
 use crate::{
-    AdamW, AdamWConfig, LogitSet, RowLoss, Sampler, SamplerError, Schedule, Target, Workspace, kernels::dot, real::Real,
+    AdamW, AdamWConfig, LogitSet, RowError, RowLoss, Sampler, SamplerError, Schedule, Target, Workspace, kernels::dot,
+    real::Real,
 };
 use rayon::prelude::*;
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -12,6 +13,18 @@ use std::collections::HashMap;
 pub struct Example {
     pub set: LogitSet,
     pub target: Target,
+}
+
+impl Example {
+    /// The example of raw logits `[V]` and of what a heuristic made of them, without the knowledge of which token is which.
+    ///
+    /// # Errors
+    /// The lengths differ, a row holds NaN or +inf or nothing finite, or the target keeps a token whose raw logit is −inf.
+    pub fn new(raw: &[f32], target: &[f32]) -> Result<Self, RowError> {
+        let set = LogitSet::distinct(raw)?;
+        let target = Target::new(&set, target)?;
+        Ok(Self { set: set.without_tokens(), target })
+    }
 }
 
 /// What a training run keeps constant.

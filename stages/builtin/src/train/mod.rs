@@ -4,6 +4,7 @@
 //! gives the target. A training that was interrupted at any moment goes on from its last checkpoint and ends with the same
 //! bytes as one that was not.
 
+mod ahead;
 mod checkpoint;
 mod log;
 mod params;
@@ -14,6 +15,7 @@ mod tensorboard;
 
 pub use params::TrainParams;
 
+use ahead::ahead;
 use checkpoint::{Best, Saved};
 pub(crate) use log::Line;
 use log::Log;
@@ -26,10 +28,11 @@ use lsn_stage::{
     record::{Record, ScoredRow},
 };
 use rand::seq::SliceRandom;
-use replay::{Position, Replay};
+use rayon::ThreadPool;
+use replay::{Position, Replay, Replayed};
 use samples::{Samples, generator};
 use serde_json::json;
-use std::{fs, time::Instant};
+use std::time::Instant;
 use stream::Stream;
 
 /// The stage type.
@@ -47,7 +50,7 @@ impl Stage for Train {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn determinism(&self) -> Determinism {
@@ -80,7 +83,7 @@ impl Stage for Train {
             .num_threads(ctx.threads())
             .build()
             .map_err(|error| StageError::user(format!("cannot start {} threads: {error}", ctx.threads())))?;
-        pool.install(|| train(&params, ctx))
+        train(&params, ctx, &pool)
     }
 }
 
@@ -88,7 +91,7 @@ fn from_sampler(error: SamplerError) -> StageError {
     StageError::user(error.to_string())
 }
 
-fn train(params: &TrainParams, ctx: &StageContext) -> StageResult<()> {
+fn train(params: &TrainParams, ctx: &StageContext, pool: &ThreadPool) -> StageResult<()> {
     let day = params.date.as_deref().and_then(Day::parse);
     let model = LanguageModel::load(&ctx.input("model")?.path, &LoadOptions { day, ..LoadOptions::default() })
         .map_err(|error| StageError::user(format!("input `model`: {error}")))?;
@@ -108,55 +111,60 @@ fn train(params: &TrainParams, ctx: &StageContext) -> StageResult<()> {
         samples.validation.len(),
     ));
     let mut training = Training::open(params, ctx, total_steps)?;
-    let validation = Validation::prepare(params, ctx, &model, &samples)?;
+    let validation = pool.install(|| Validation::prepare(params, ctx, &model, &samples))?;
     let keep = if params.epochs > 1 { params.cache_bytes } else { 0 };
     let mut replay = Replay::new(&model, &samples, ctx.scratch(), keep)?;
-    let mut pending = Vec::with_capacity(params.step_positions());
+    let cost = replay.cost();
     let start = training.trainer.steps() * params.step_positions() as u64;
-    'stream: for group in stream.groups_from(start, params.epochs) {
-        if training.is_over() {
-            break;
-        }
-        replay.load(&group.rows, || ctx.check_cancelled())?;
-        let mut rest = &group.positions[..];
-        while !rest.is_empty() {
-            let (now, later) = rest.split_at(rest.len().min(params.step_positions() - pending.len()));
-            pending.extend(replay.examples(now)?);
-            rest = later;
-            if pending.len() == params.step_positions() {
-                training.step(&mut pending, validation.as_ref())?;
-                if training.is_over() {
-                    break 'stream;
+    let wanted = (total_steps * params.step_positions() as u64).saturating_sub(start);
+    // The model's forward passes of the next group run beside the steps on the present one, on the threads of one pool.
+    ahead(
+        |outlet| {
+            let mut prepared = 0;
+            for group in stream.groups_from(start, params.epochs) {
+                let stopped = || if outlet.is_closed() { Err(StageError::cancelled()) } else { ctx.check_cancelled() };
+                prepared += group.positions.len() as u64;
+                let replayed = pool.install(|| replay.load(&group.rows, stopped));
+                if !outlet.push(replayed.map(|replayed| (group.positions, replayed))) || prepared >= wanted {
+                    break;
                 }
             }
-        }
-    }
-    if !pending.is_empty() && !training.is_over() {
-        training.step(&mut pending, validation.as_ref())?;
+        },
+        |groups| {
+            let mut pending = Vec::with_capacity(params.step_positions());
+            for group in groups {
+                let (positions, replayed) = group?;
+                pool.install(|| training.steps_on(&positions, &replayed, &mut pending, validation.as_ref()))?;
+                if training.is_over() {
+                    return Ok(());
+                }
+            }
+            if pending.is_empty() { Ok(()) } else { pool.install(|| training.step(&mut pending, validation.as_ref())) }
+        },
+    )?;
+    if let Some(summary) = cost.summary(model.config().vocab_size) {
+        ctx.note(summary);
     }
     training.publish()
 }
 
 /// The held-back positions.
-struct Validation<'a> {
-    replay: Replay<'a>,
+struct Validation {
+    replayed: Replayed,
     positions: Vec<Position>,
 }
 
-impl<'a> Validation<'a> {
+impl Validation {
     /// Chooses and replays the positions; `None` without held-back rows.
     fn prepare(
         params: &TrainParams,
         ctx: &StageContext,
-        model: &'a LanguageModel,
-        samples: &'a Samples,
+        model: &LanguageModel,
+        samples: &Samples,
     ) -> StageResult<Option<Self>> {
         if samples.validation.is_empty() {
             return Ok(None);
         }
-        let directory = ctx.scratch().join("validation");
-        fs::create_dir_all(&directory)
-            .map_err(|error| StageError::io(format!("cannot create {}", directory.display()), &error))?;
         let mut positions: Vec<Position> = samples
             .validation
             .iter()
@@ -167,9 +175,8 @@ impl<'a> Validation<'a> {
         let mut rows: Vec<u32> = positions.iter().map(|position| position.row).collect();
         rows.sort_unstable();
         rows.dedup();
-        let mut replay = Replay::new(model, samples, &directory, u64::MAX)?;
-        replay.load(&rows, || ctx.check_cancelled())?;
-        Ok(Some(Self { replay, positions }))
+        let replayed = Replay::new(model, samples, ctx.scratch(), u64::MAX)?.load(&rows, || ctx.check_cancelled())?;
+        Ok(Some(Self { replayed, positions }))
     }
 }
 
@@ -241,8 +248,28 @@ impl<'a> Training<'a> {
         tired || self.trainer.steps() >= self.total_steps
     }
 
+    /// All steps that `positions` are enough for; what is left over stays in `pending`.
+    fn steps_on(
+        &mut self,
+        positions: &[Position],
+        replayed: &Replayed,
+        pending: &mut Vec<Example>,
+        validation: Option<&Validation>,
+    ) -> StageResult<()> {
+        let mut rest = positions;
+        while !rest.is_empty() && !self.is_over() {
+            let (now, later) = rest.split_at(rest.len().min(self.params.step_positions() - pending.len()));
+            pending.extend(replayed.examples(now)?);
+            rest = later;
+            if pending.len() == self.params.step_positions() {
+                self.step(pending, validation)?;
+            }
+        }
+        Ok(())
+    }
+
     /// One optimiser step on `pending`, which is emptied; then validation and checkpoint when they are due.
-    fn step(&mut self, pending: &mut Vec<Example>, validation: Option<&Validation<'_>>) -> StageResult<()> {
+    fn step(&mut self, pending: &mut Vec<Example>, validation: Option<&Validation>) -> StageResult<()> {
         let examples = std::mem::take(pending);
         let batches: Vec<Vec<Example>> =
             examples.chunks(self.params.token_batch_size).map(<[Example]>::to_vec).collect();
@@ -281,10 +308,10 @@ impl<'a> Training<'a> {
         cancelled
     }
 
-    fn validate(&mut self, validation: &Validation<'_>) -> StageResult<()> {
+    fn validate(&mut self, validation: &Validation) -> StageResult<()> {
         let mut sums = Sums::default();
         for positions in validation.positions.chunks(self.params.step_positions()) {
-            let examples = validation.replay.examples(positions)?;
+            let examples = validation.replayed.examples(positions)?;
             sums.add(self.trainer.evaluate(&examples), &examples);
         }
         let count = validation.positions.len() as f64;

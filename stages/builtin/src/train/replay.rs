@@ -1,12 +1,22 @@
-//! Replaying the frozen model: raw logits and targets of the chosen positions, kept on disk between uses.
+//! Replaying the frozen model: what the chosen positions of rows teach, packed, and kept on disk between uses.
 
 use super::samples::{Sample, Samples};
 use lsn_heuristics::{History, Scratch};
 use lsn_lm::LanguageModel;
-use lsn_samplers::{Example, LogitSet, Real, Target};
+use lsn_samplers::{Example, Packer};
 use lsn_stage::{StageError, StageResult};
 use rayon::prelude::*;
-use std::{collections::HashMap, fs::File, os::unix::fs::FileExt, path::Path};
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
 
 /// One position: a row, and which of its chosen positions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,126 +25,216 @@ pub struct Position {
     pub index: u32,
 }
 
-/// Replayed logits by row. What does not fit into `limit` bytes is kept only until the next replay.
+/// Replays rows. What does not fit into `limit` bytes is kept only as long as somebody holds the [`Replayed`] rows.
 pub struct Replay<'a> {
     model: &'a LanguageModel,
     samples: &'a Samples,
-    vocabulary: usize,
-    kept: LogitFile,
-    passing: LogitFile,
+    scratch: PathBuf,
+    kept: PackedFile,
+    kept_rows: HashMap<u32, Place>,
     limit: u64,
+    cost: Arc<Cost>,
 }
 
-/// Rows of raw and target logits, one after the other.
-struct LogitFile {
-    file: File,
+/// Rows that were replayed.
+pub struct Replayed {
+    rows: HashMap<u32, Place>,
+    cost: Arc<Cost>,
+}
+
+/// How much was replayed and read back, and how long that took on the threads that did it.
+#[derive(Debug, Default)]
+pub struct Cost {
+    replayed: AtomicU64,
+    packed_bytes: AtomicU64,
+    replay_nanos: AtomicU64,
+    pack_nanos: AtomicU64,
+    read: AtomicU64,
+    read_nanos: AtomicU64,
+}
+
+/// Packed examples, one after the other, in a file without a name: it is gone when nobody holds it.
+struct PackedFile {
+    file: Arc<File>,
     len: u64,
-    rows: HashMap<u32, u64>,
 }
 
-impl LogitFile {
-    fn create(path: &Path) -> StageResult<Self> {
-        let file = File::options().create(true).truncate(true).read(true).write(true).open(path);
-        let file = file.map_err(|error| StageError::io(format!("cannot create {}", path.display()), &error))?;
-        Ok(Self { file, len: 0, rows: HashMap::new() })
+/// Where the packed examples of a row lie: where each begins, and where the last one ends.
+#[derive(Clone)]
+struct Place {
+    file: Arc<File>,
+    bounds: Arc<[u64]>,
+}
+
+/// The packed examples of one row, one after the other, and where each ends.
+struct PackedRow {
+    bytes: Vec<u8>,
+    ends: Vec<u64>,
+}
+
+fn add(counter: &AtomicU64, value: u64) {
+    counter.fetch_add(value, Ordering::Relaxed);
+}
+
+fn nanos(since: Instant) -> u64 {
+    since.elapsed().as_nanos() as u64
+}
+
+impl Cost {
+    /// Size and speed in words, against raw and target logits as `f32`; nothing where nothing was replayed.
+    pub fn summary(&self, vocabulary: usize) -> Option<String> {
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
+        let (replayed, read) = (get(&self.replayed), get(&self.read));
+        if replayed == 0.0 {
+            return None;
+        }
+        let bytes = get(&self.packed_bytes) / replayed;
+        let dense = 8.0 * vocabulary as f64;
+        let micros = |counter: &AtomicU64, count: f64| get(counter) / 1e3 / count.max(1.0);
+        Some(format!(
+            "replayed {replayed} positions at {:.0} µs each, of that {:.1} µs for packing into {bytes:.0} bytes ({:.1} times \
+             less than dense f32); read back {read} at {:.1} µs each",
+            micros(&self.replay_nanos, replayed),
+            micros(&self.pack_nanos, replayed),
+            dense / bytes,
+            micros(&self.read_nanos, read),
+        ))
+    }
+}
+
+impl PackedFile {
+    fn create(directory: &Path) -> StageResult<Self> {
+        let file = tempfile::tempfile_in(directory)
+            .map_err(|error| StageError::io(format!("cannot create a file in {}", directory.display()), &error))?;
+        Ok(Self { file: Arc::new(file), len: 0 })
     }
 
-    fn push(&mut self, row: u32, logits: &[f32]) -> StageResult<()> {
-        let bytes = f32::to_bytes(logits);
+    fn push(&mut self, row: &PackedRow) -> StageResult<Place> {
         self.file
-            .write_all_at(&bytes, self.len)
+            .write_all_at(&row.bytes, self.len)
             .map_err(|error| StageError::io("cannot write replayed logits to the scratch directory", &error))?;
-        self.rows.insert(row, self.len);
-        self.len += bytes.len() as u64;
-        Ok(())
+        let bounds = std::iter::once(0).chain(row.ends.iter().copied()).map(|end| self.len + end).collect();
+        self.len += row.bytes.len() as u64;
+        Ok(Place { file: Arc::clone(&self.file), bounds })
     }
 }
 
 impl<'a> Replay<'a> {
-    /// `scratch` is emptied of earlier replays. `limit`: bytes to keep for later epochs.
+    /// `limit`: bytes to keep for later epochs, in `scratch`.
     pub fn new(model: &'a LanguageModel, samples: &'a Samples, scratch: &Path, limit: u64) -> StageResult<Self> {
         Ok(Self {
             model,
             samples,
-            vocabulary: model.config().vocab_size,
-            kept: LogitFile::create(&scratch.join("replay-kept"))?,
-            passing: LogitFile::create(&scratch.join("replay-passing"))?,
+            scratch: scratch.to_owned(),
+            kept: PackedFile::create(scratch)?,
+            kept_rows: HashMap::new(),
             limit,
+            cost: Arc::default(),
         })
     }
 
-    /// Makes the positions of `rows` available to [`Replay::examples`]; rows replayed in an earlier call may be dropped.
-    pub fn load(&mut self, rows: &[u32], cancelled: impl Fn() -> StageResult<()> + Sync) -> StageResult<()> {
-        self.passing.rows.clear();
-        self.passing.len = 0;
-        let missing: Vec<u32> = rows.iter().copied().filter(|row| !self.kept.rows.contains_key(row)).collect();
+    /// Shared with all rows that are replayed.
+    pub fn cost(&self) -> Arc<Cost> {
+        Arc::clone(&self.cost)
+    }
+
+    /// Replays those of `rows` that are not kept from an earlier call, on the threads of the current pool.
+    pub fn load(&mut self, rows: &[u32], cancelled: impl Fn() -> StageResult<()> + Sync) -> StageResult<Replayed> {
+        let mut passing = None;
+        let mut loaded = HashMap::with_capacity(rows.len());
+        let mut missing = Vec::new();
+        for &row in rows {
+            match self.kept_rows.get(&row) {
+                Some(place) => drop(loaded.insert(row, place.clone())),
+                None => missing.push(row),
+            }
+        }
         // As many rows at once as there are threads: more would only hold more logits in memory.
         for rows in missing.chunks(rayon::current_num_threads().max(1)) {
             cancelled()?;
-            let replayed: Vec<Vec<f32>> =
+            let packed: Vec<PackedRow> =
                 rows.par_iter().map(|&row| self.replay(&self.samples.get(row)?)).collect::<StageResult<_>>()?;
-            for (&row, logits) in rows.iter().zip(&replayed) {
-                let fits = self.kept.len + 4 * logits.len() as u64 <= self.limit;
-                let file = if fits { &mut self.kept } else { &mut self.passing };
-                file.push(row, logits)?;
+            for (&row, packed) in rows.iter().zip(&packed) {
+                let place = if self.kept.len + packed.bytes.len() as u64 <= self.limit {
+                    let place = self.kept.push(packed)?;
+                    self.kept_rows.insert(row, place.clone());
+                    place
+                } else {
+                    let file = match &mut passing {
+                        Some(file) => file,
+                        none => none.insert(PackedFile::create(&self.scratch)?),
+                    };
+                    file.push(packed)?
+                };
+                loaded.insert(row, place);
             }
         }
-        Ok(())
+        Ok(Replayed { rows: loaded, cost: self.cost() })
     }
 
-    /// Raw and target logits `[positions, 2, V]` of one row.
-    fn replay(&self, sample: &Sample) -> StageResult<Vec<f32>> {
-        let vocabulary = self.vocabulary;
+    /// Raw logits and targets of one row, position by position.
+    fn replay(&self, sample: &Sample) -> StageResult<PackedRow> {
+        let started = Instant::now();
+        let vocabulary = self.model.config().vocab_size;
+        let failed = |error: &dyn std::fmt::Display| StageError::user(format!("replaying a training row: {error}"));
         let wanted = sample.positions.last().map_or(0, |&last| last as usize + 1);
         let raw = self
             .model
             .continuation_logits(&sample.prompt, &sample.generated[..wanted])
-            .map_err(|error| StageError::user(format!("replaying a training row: {error}")))?;
+            .map_err(|error| failed(&error))?;
         let pipeline = self.samples.pipeline(sample.pipeline);
         let mut state = pipeline.start(sample.state_seed);
-        let mut scratch = Scratch::default();
+        let (mut scratch, mut packer, mut pack_nanos) = (Scratch::default(), Packer::default(), 0);
         let mut tokens = sample.prompt.clone();
-        let mut out = Vec::with_capacity(2 * vocabulary * sample.positions.len());
+        let mut target = Vec::new();
+        let mut packed = PackedRow { bytes: Vec::new(), ends: Vec::with_capacity(sample.positions.len()) };
         for (position, raw) in raw.chunks_exact(vocabulary).enumerate() {
             let next = sample.generated[position];
             let chosen = sample.positions.binary_search(&(position as u32)).is_ok();
             if chosen || pipeline.is_stateful() {
-                let mut target = raw.to_vec();
+                target.clear();
+                target.extend_from_slice(raw);
                 let history = History { tokens: &tokens, prompt_len: sample.prompt.len() };
                 pipeline
                     .process(&mut target, history, &mut state, &mut scratch)
                     .and_then(|()| pipeline.accept(next, &target, &mut state))
-                    .map_err(|error| StageError::user(format!("replaying a training row: {error}")))?;
+                    .map_err(|error| failed(&error))?;
                 if chosen {
-                    out.extend_from_slice(raw);
-                    out.append(&mut target);
+                    let started = Instant::now();
+                    packer.pack(raw, &target, &mut packed.bytes).map_err(|error| failed(&error))?;
+                    packed.ends.push(packed.bytes.len() as u64);
+                    pack_nanos += nanos(started);
                 }
             }
             tokens.push(next);
         }
-        Ok(out)
+        add(&self.cost.replayed, packed.ends.len() as u64);
+        add(&self.cost.packed_bytes, packed.bytes.len() as u64);
+        add(&self.cost.pack_nanos, pack_nanos);
+        add(&self.cost.replay_nanos, nanos(started));
+        Ok(packed)
     }
+}
 
-    /// Examples of positions whose rows are loaded.
+impl Replayed {
+    /// Examples of positions of these rows, in their order.
     pub fn examples(&self, positions: &[Position]) -> StageResult<Vec<Example>> {
         positions.par_iter().map(|&position| self.example(position)).collect()
     }
 
     fn example(&self, position: Position) -> StageResult<Example> {
-        let io = |error: std::io::Error| StageError::io("cannot read replayed logits", &error);
-        let (file, start) = match (self.kept.rows.get(&position.row), self.passing.rows.get(&position.row)) {
-            (Some(start), _) => (&self.kept.file, start),
-            (None, Some(start)) => (&self.passing.file, start),
-            (None, None) => return Err(StageError::user(format!("training row {} was not replayed", position.row))),
-        };
-        let size = 8 * self.vocabulary;
-        let mut bytes = vec![0; size];
-        file.read_exact_at(&mut bytes, start + u64::from(position.index) * size as u64).map_err(io)?;
-        let logits = f32::from_bytes(&bytes);
-        let (raw, target) = logits.split_at(self.vocabulary);
-        let row = |error: lsn_samplers::RowError| StageError::user(format!("training row {}: {error}", position.row));
-        let set = LogitSet::distinct(raw).map_err(row)?;
-        let target = Target::new(&set, target).map_err(row)?;
-        Ok(Example { set, target })
+        let started = Instant::now();
+        let missing = || StageError::user(format!("training row {} was not replayed", position.row));
+        let Place { file, bounds } = self.rows.get(&position.row).ok_or_else(missing)?;
+        let index = position.index as usize;
+        let Some(&[start, end]) = bounds.get(index..index + 2) else { return Err(missing()) };
+        let mut bytes = vec![0; (end - start) as usize];
+        file.read_exact_at(&mut bytes, start).map_err(|error| StageError::io("cannot read replayed logits", &error))?;
+        let example = Example::unpack(&bytes).map_err(|error| {
+            StageError::io("cannot read replayed logits from the scratch directory", &std::io::Error::other(error))
+        })?;
+        add(&self.cost.read, 1);
+        add(&self.cost.read_nanos, nanos(started));
+        Ok(example)
     }
 }

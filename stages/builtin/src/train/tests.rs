@@ -9,6 +9,7 @@ use lsn_stage::{
 use serde_json::{Map, Value};
 use std::{
     collections::BTreeMap,
+    fs,
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -352,17 +353,40 @@ fn logits_of_a_position_are_those_that_predicted_its_token() {
     let row = samples.training[0];
     let sample = samples.get(row).unwrap();
     let mut replay = Replay::new(&model, &samples, ctx.scratch(), 0).unwrap();
-    replay.load(&[row], || Ok(())).unwrap();
+    let replayed = replay.load(&[row], || Ok(())).unwrap();
     for (index, &position) in sample.positions.iter().enumerate() {
         let fed = [&sample.prompt[..], &sample.generated[..position as usize]].concat();
         let logits = model.logits(&fed).unwrap();
         let predicted = &logits[logits.len() - VOCABULARY..];
         let expected = lsn_samplers::LogitSet::distinct(predicted).unwrap();
-        let example = replay.examples(&[Position { row, index: index as u32 }]).unwrap().remove(0);
-        for token in 0..VOCABULARY {
-            let log_prob = |set: &lsn_samplers::LogitSet| set.log_probs()[set.position(token).unwrap()];
-            assert!((log_prob(&example.set) - log_prob(&expected)).abs() < 1e-4, "position {position}, token {token}");
+        let example = replayed.examples(&[Position { row, index: index as u32 }]).unwrap().remove(0);
+        // Every token's log-probability, ascending.
+        let all = |set: &lsn_samplers::LogitSet| -> Vec<f64> {
+            let groups = set.log_probs().iter().zip(set.counts());
+            groups.flat_map(|(&ell, &count)| std::iter::repeat_n(ell, count as usize)).collect()
+        };
+        let (replayed, expected) = (all(&example.set), all(&expected));
+        assert_eq!(replayed.len(), VOCABULARY);
+        for (a, b) in replayed.iter().zip(&expected) {
+            assert!((a - b).abs() < 1e-4, "position {position}: {a} {b}");
         }
+    }
+}
+
+#[test]
+fn what_is_kept_between_epochs_changes_time_only() {
+    let setting = Setting::new();
+    let outputs = |cache_bytes: u64| {
+        let scratch = setting.scratch(&format!("keeping {cache_bytes}"));
+        let params = TrainParams { cache_bytes, ..params() };
+        let mut digests = attempt((&setting.model, &setting.rows, &scratch), &params, 2, quiet()).unwrap();
+        // The provenance names all parameters.
+        digests.remove("sampler/config.json");
+        digests
+    };
+    let all = outputs(u64::MAX);
+    for some in [0, 20_000] {
+        assert_eq!(outputs(some), all, "{some} bytes");
     }
 }
 
