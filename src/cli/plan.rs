@@ -3,6 +3,7 @@
 use super::{
     CliError, CliResult, Global, PipelineArgs, Status, Style,
     load::{StoreArgs, load, open_options, targets},
+    write_json,
 };
 use crate::{
     executor::{

@@ -6,6 +6,7 @@ use super::{
     pipeline::find_manifest,
     plan::open_for_planning,
     runs::is_running,
+    write_json,
 };
 use crate::{
     home::{PastRun, PastTask, Planned, RunId, TaskState, now_ms},

@@ -1,12 +1,13 @@
 //! A stage of the manifest → its instances: matrix, `when`, parameters checked by the stage type, settings.
 
 use super::{
+    document,
     expression::{self, Instance},
     matrix::{self, Matrix},
     problem::{Finding, Findings},
     reference,
     scope::{Coordinates, Place, Scope},
-    settings::{Settings, decode, environment, settings_of},
+    settings::{Settings, decode, environment, one, settings_of},
     sketch::{Sketch, Wrong},
     source::{Sources, Span},
     stage_graph,
