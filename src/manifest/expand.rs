@@ -1,6 +1,7 @@
 //! A stage of the manifest → its instances: matrix, `when`, parameters checked by the stage type, settings.
 
 use super::{
+    document,
     expression::{self, Instance},
     matrix::{self, Matrix},
     problem::{Finding, Findings},

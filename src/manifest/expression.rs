@@ -16,7 +16,7 @@ use super::{
 use minijinja::{Environment, Expression, UndefinedBehavior, Value};
 use serde_json::Value as Json;
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeSet,
     fmt,
     sync::{Arc, LazyLock},
 };
