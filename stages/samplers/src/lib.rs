@@ -32,6 +32,7 @@ mod kernels;
 mod layout;
 mod linear;
 mod loss;
+mod microkernel;
 mod norm;
 mod packed;
 mod pointwise;
