@@ -1,11 +1,11 @@
 //! One block of `SamplingNetwork` on a tile of distinct logits: linear attention, feed-forward, two norms.
 //!
 //! Heads are blocks on the diagonal of one `[width, width + heads]` context matrix: `Σ φ(k)·vᵀ`, then `Σ φ(k)` in its head's
-//! column.
+//! column; what lies outside the blocks is 0 and not looked at.
 
 use crate::{
     architecture::SamplingNetwork,
-    kernels::{View, add, feature_map, feature_map_backward, multiply_add, product, reserve, sum},
+    kernels::{View, add, feature_map, feature_map_backward, fill, multiply_add, product, reserve, sum},
     layout::Layout,
     linear::Linear,
     norm::LayerNorm,
@@ -117,20 +117,15 @@ impl Block {
         8 * self.width + self.heads + 2 * self.ffn.down.inputs + 2
     }
 
-    /// Zeroes what a context matrix holds outside the heads' own blocks.
-    pub fn mask<T: Real>(&self, context: &mut [T]) {
-        let size = self.width / self.heads;
-        for (feature, row) in context.chunks_exact_mut(self.context_stride()).enumerate() {
-            let head = feature / size;
-            let (values, sums) = row.split_at_mut(self.width);
-            values[..head * size].fill(T::ZERO);
-            values[(head + 1) * size..].fill(T::ZERO);
-            for (other, sum) in sums.iter_mut().enumerate() {
-                if other != head {
-                    *sum = T::ZERO;
-                }
-            }
-        }
+    /// Where a head's `Σ φ(k)·vᵀ` begins in a context matrix.
+    fn head_values(&self, head: usize) -> usize {
+        let first = head * (self.width / self.heads);
+        first * self.context_stride() + first
+    }
+
+    /// Where a head's `Σ φ(k)`, a column, begins in a context matrix.
+    fn head_sums(&self, head: usize) -> usize {
+        head * (self.width / self.heads) * self.context_stride() + self.width + head
     }
 
     /// First pass: queries, keys and values of a tile `[width, n]`.
@@ -159,9 +154,11 @@ impl Block {
             }
             keys = weighted;
         }
-        let (keys_view, values_view) = (View::new(keys, width, n, n), View::new(values, width, n, n));
-        multiply_add(keys_view, values_view.transposed(), context, stride, true);
         let size = width / self.heads;
+        for (head, (keys, values)) in keys.chunks_exact(size * n).zip(values.chunks_exact(size * n)).enumerate() {
+            let (keys, values) = (View::new(keys, size, n, n), View::new(values, size, n, n));
+            multiply_add(keys, values.transposed(), &mut context[self.head_values(head)..], stride, true);
+        }
         for (feature, keys) in keys.chunks_exact(n).enumerate() {
             context[feature * stride + width + feature / size] += sum(keys);
         }
@@ -181,9 +178,15 @@ impl Block {
     ) {
         let (width, heads, stride) = (self.width, self.heads, self.context_stride());
         let mixed = reserve(&mut scratch.wide, stride * n);
-        let queries = View::new(&projection.qkv[..width * n], width, n, n);
-        multiply_add(View::new(context, width, stride, stride).transposed(), queries, mixed, n, false);
-        let (numerators, denominators) = mixed.split_at(width * n);
+        let (numerators, denominators) = mixed.split_at_mut(width * n);
+        let size = width / heads;
+        for (head, queries) in projection.qkv[..width * n].chunks_exact(size * n).enumerate() {
+            let queries = View::new(queries, size, n, n);
+            let values = View::new(&context[self.head_values(head)..], size, size, stride).transposed();
+            multiply_add(values, queries, &mut numerators[head * size * n..], n, false);
+            let sums = View::new(&context[self.head_sums(head)..], size, 1, stride).transposed();
+            multiply_add(sums, queries, &mut denominators[head * n..], n, false);
+        }
         let attended = reserve(&mut saved.attended, width * n);
         let inverse = reserve(&mut saved.inverse, heads * n);
         let size = width / heads * n;
@@ -253,12 +256,21 @@ impl Block {
                 &mut ddenominators[head * n..(head + 1) * n],
             );
         }
-        let queries = &projection.qkv[..width * n];
-        let dmixed = View::new(dmixed, stride, n, n);
-        multiply_add(View::new(queries, width, n, n), dmixed.transposed(), dcontext, stride, true);
+        let all_queries = &projection.qkv[..width * n];
         let dqkv = reserve(dqkv, 3 * width * n);
-        multiply_add(View::new(context, width, stride, stride), dmixed, dqkv, n, false);
-        feature_map_backward(queries, &mut dqkv[..width * n]);
+        let size = width / heads;
+        for (head, queries) in all_queries.chunks_exact(size * n).enumerate() {
+            let (values, sums) = (self.head_values(head), self.head_sums(head));
+            let queries = View::new(queries, size, n, n);
+            let dnumerators = View::new(&dnumerators[head * size * n..], size, n, n);
+            let ddenominator = View::new(&ddenominators[head * n..], 1, n, n);
+            multiply_add(queries, dnumerators.transposed(), &mut dcontext[values..], stride, true);
+            multiply_add(queries, ddenominator.transposed(), &mut dcontext[sums..], stride, true);
+            let dqueries = &mut dqkv[head * size * n..];
+            multiply_add(View::new(&context[values..], size, size, stride), dnumerators, dqueries, n, false);
+            multiply_add(View::new(&context[sums..], size, 1, stride), ddenominator, dqueries, n, true);
+        }
+        feature_map_backward(all_queries, &mut dqkv[..width * n]);
     }
 
     /// Backward of the first pass: from the gradient of the context to that of keys and values, and on to the block's input.
@@ -278,11 +290,14 @@ impl Block {
         let (dkeys, dvalues) = dqkv[width * n..].split_at_mut(width * n);
         let size = width / self.heads;
         for (feature, dkeys) in dkeys.chunks_exact_mut(n).enumerate() {
-            dkeys.fill(dcontext[feature * stride + width + feature / size]);
+            fill(dcontext[feature * stride + width + feature / size], dkeys);
         }
-        let slope = View::new(dcontext, width, width, stride);
-        multiply_add(slope, View::new(values, width, n, n), dkeys, n, true);
-        multiply_add(slope.transposed(), View::new(keys, width, n, n), dvalues, n, false);
+        for head in 0..self.heads {
+            let rows = head * size * n;
+            let slope = View::new(&dcontext[self.head_values(head)..], size, size, stride);
+            multiply_add(slope, View::new(&values[rows..], size, n, n), &mut dkeys[rows..], n, true);
+            multiply_add(slope.transposed(), View::new(&keys[rows..], size, n, n), &mut dvalues[rows..], n, false);
+        }
         feature_map_backward(keys, dkeys);
         if !counts.is_empty() {
             for gradient in dkeys.chunks_exact_mut(n).chain(dvalues.chunks_exact_mut(n)) {

@@ -1,6 +1,7 @@
 //! Checkpoint directories: `sampler.safetensors` under the reference's tensor names, and `config.json`.
 
-use crate::{Architecture, Sampler, SamplerError, Tensor, real::Real};
+use crate::{Architecture, Precision, Sampler, SamplerError, Tensor, real::Real};
+use half::bf16;
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -77,14 +78,28 @@ impl Checkpoint {
     /// # Errors
     /// A file cannot be written.
     pub fn save(&self, directory: &Path) -> Result<(), SamplerError> {
+        self.save_as(directory, Precision::F32)
+    }
+
+    /// [`Checkpoint::save`] with parameters rounded to `precision`, and as wide.
+    ///
+    /// # Errors
+    /// As for [`Checkpoint::save`].
+    pub fn save_as(&self, directory: &Path, precision: Precision) -> Result<(), SamplerError> {
         fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
         let path = directory.join(WEIGHTS_FILE);
         let (layout, params) = (self.sampler.layout(), self.sampler.parameters());
-        let bytes = |tensor: &Tensor| f32::to_bytes(&params[tensor.offset..tensor.offset + tensor.len()]);
+        let (dtype, to_bytes): (_, fn(&[f32]) -> Vec<u8>) = match precision {
+            Precision::F32 => (Dtype::F32, f32::to_bytes),
+            Precision::Bf16 => {
+                (Dtype::BF16, |values| values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect())
+            }
+        };
+        let bytes = |tensor: &Tensor| to_bytes(&params[tensor.offset..tensor.offset + tensor.len()]);
         let data: Vec<_> = layout.tensors().iter().map(|tensor| (tensor, bytes(tensor))).collect();
         let views = data
             .iter()
-            .map(|(tensor, bytes)| Ok((&tensor.name, TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?)))
+            .map(|(tensor, bytes)| Ok((&tensor.name, TensorView::new(dtype, tensor.shape.clone(), bytes)?)))
             .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
             .map_err(|error| failed(&path, error))?;
         let bytes = safetensors::serialize(views, None).map_err(|error| failed(&path, error))?;
@@ -106,10 +121,12 @@ fn read_safetensors(path: &Path) -> Result<BTreeMap<String, Loaded>, SamplerErro
     let file = SafeTensors::deserialize(&bytes).map_err(|error| failed(path, error))?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.tensors() {
-        if view.dtype() != Dtype::F32 {
-            return Err(failed(path, format!("tensor `{name}` is {:?}, expected F32", view.dtype())));
-        }
-        tensors.insert(name, Loaded { shape: view.shape().to_vec(), values: f32::from_bytes(view.data()) });
+        let values = match view.dtype() {
+            Dtype::F32 => f32::from_bytes(view.data()),
+            Dtype::BF16 => view.data().as_chunks().0.iter().map(|&bytes| bf16::from_le_bytes(bytes).to_f32()).collect(),
+            other => return Err(failed(path, format!("tensor `{name}` is {other:?}, expected F32 or BF16"))),
+        };
+        tensors.insert(name, Loaded { shape: view.shape().to_vec(), values });
     }
     Ok(tensors)
 }

@@ -1,7 +1,11 @@
 //! Loops over tiles: matrices `[features, n]` in row-major order, one column per distinct logit.
 
-use crate::real::{Real, vectorised};
+use crate::{
+    microkernel,
+    real::{Real, vectorised},
+};
 use gemm::Parallelism;
+use std::any::TypeId;
 
 /// A strided matrix for [`multiply_add`]: element (row, column) is `data[row * row_stride + column * column_stride]`.
 #[derive(Clone, Copy)]
@@ -29,9 +33,30 @@ impl<'a, T> View<'a, T> {
         }
     }
 
+    /// The same view, if its elements are `f32`.
+    fn single(&self) -> Option<View<'a, f32>>
+    where
+        T: 'static,
+    {
+        let Self { data, rows, columns, row_stride, column_stride } = *self;
+        if TypeId::of::<T>() != TypeId::of::<f32>() {
+            return None;
+        }
+        // SAFETY: it is the same type.
+        let data = unsafe { std::slice::from_raw_parts(data.as_ptr().cast(), data.len()) };
+        Some(View { data, rows, columns, row_stride, column_stride })
+    }
+
     fn last(&self) -> usize {
         (self.rows - 1) * self.row_stride + (self.columns - 1) * self.column_stride
     }
+}
+
+/// The same slice, if its elements are `f32`.
+fn single_mut<T: Real>(data: &mut [T]) -> Option<&mut [f32]> {
+    // SAFETY: it is the same type.
+    (TypeId::of::<T>() == TypeId::of::<f32>())
+        .then(|| unsafe { std::slice::from_raw_parts_mut(data.as_mut_ptr().cast(), data.len()) })
 }
 
 /// `out = a · b` or, with `accumulate`, `out += a · b`; `out` is `[a.rows, b.columns]` in row-major order, rows `stride` apart.
@@ -44,7 +69,13 @@ pub(crate) fn multiply_add<T: Real>(a: View<'_, T>, b: View<'_, T>, out: &mut [T
     }
     let last_out = (a.rows - 1) * stride + b.columns - 1;
     assert!(a.last() < a.data.len() && b.last() < b.data.len() && last_out < out.len(), "matrix view out of bounds");
-    // SAFETY: every element that the three strided views touch lies within its slice, by the assertion above.
+    if let (Some(a), Some(b), Some(out)) = (a.single(), b.single(), single_mut(out))
+        // SAFETY: every element that the three strided views touch lies within its slice, by the assertion above.
+        && unsafe { microkernel::multiply_add(a, b, out, stride, accumulate) }
+    {
+        return;
+    }
+    // SAFETY: as above.
     unsafe {
         gemm::gemm(
             a.rows,
@@ -100,6 +131,15 @@ vectorised! {
             }
         }
         lanes.iter().copied().sum::<T>() + rest
+    }
+}
+
+vectorised! {
+    /// y = a.
+    pub(crate) fn fill<T: Real>(a: T, y: &mut [T]) {
+        for y in y.iter_mut() {
+            *y = a;
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! A linear layer on tiles.
 
 use crate::{
-    kernels::{View, add, axpy, dot, multiply_add, scale_shift, sum},
+    kernels::{View, add, axpy, dot, fill, multiply_add, scale_shift, sum},
     real::Real,
 };
 
@@ -34,7 +34,7 @@ impl Linear {
             if self.inputs == 1 {
                 scale_shift(row[0], x, bias, y);
             } else {
-                y.fill(bias);
+                fill(bias, y);
             }
         }
         match (self.inputs, self.outputs) {

@@ -1,8 +1,8 @@
 //! Supervised training, one optimiser step at a time: a deterministic state machine that can be saved between steps.
 
 use crate::{
-    AdamW, AdamWConfig, LogitSet, RowError, RowLoss, Sampler, SamplerError, Schedule, Target, Workspace, kernels::dot,
-    real::Real,
+    AdamW, AdamWConfig, LogitSet, Precision, RowError, RowLoss, Sampler, SamplerError, Schedule, Target, Workspace,
+    kernels::dot, real::Real,
 };
 use rayon::prelude::*;
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -55,7 +55,11 @@ pub struct StepMetrics {
 #[derive(Debug)]
 pub struct Trainer<T> {
     config: TrainerConfig,
+    /// With the parameters that it is evaluated with.
     sampler: Sampler<T>,
+    precision: Precision,
+    /// Unless the precision is the full one, the parameters that the optimiser updates.
+    masters: Vec<T>,
     optimizer: AdamW<T>,
     step: u64,
 }
@@ -82,7 +86,30 @@ impl<T: Real> Trainer<T> {
             }
         }
         let optimizer = AdamW::new(config.adamw, sampler.parameters().len());
-        Ok(Self { config, sampler, optimizer, step: 0 })
+        Ok(Self { config, sampler, precision: Precision::F32, masters: Vec::new(), optimizer, step: 0 })
+    }
+
+    /// The same training with parameters that forward and backward passes see in `precision`; those that the optimiser updates,
+    /// and that [`Trainer::save`] saves, stay what they are.
+    #[must_use]
+    pub fn with_precision(mut self, precision: Precision) -> Self {
+        let masters = self.masters().to_vec();
+        self.precision = precision;
+        self.set_masters(masters);
+        self
+    }
+
+    /// The parameters that the optimiser updates.
+    fn masters(&self) -> &[T] {
+        match self.precision {
+            Precision::F32 => self.sampler.parameters(),
+            Precision::Bf16 => &self.masters,
+        }
+    }
+
+    fn set_masters(&mut self, masters: Vec<T>) {
+        self.precision.round(&masters, self.sampler.parameters_mut());
+        self.masters = if self.precision == Precision::F32 { Vec::new() } else { masters };
     }
 
     #[must_use]
@@ -140,7 +167,13 @@ impl<T: Real> Trainer<T> {
             grads.iter_mut().for_each(|gradient| *gradient *= factor);
         }
         let lr = self.config.schedule.lr(self.step);
-        self.optimizer.step(self.step, lr, &grads, self.sampler.parameters_mut());
+        match self.precision {
+            Precision::F32 => self.optimizer.step(self.step, lr, &grads, self.sampler.parameters_mut()),
+            Precision::Bf16 => {
+                self.optimizer.step(self.step, lr, &grads, &mut self.masters);
+                self.precision.round(&self.masters, self.sampler.parameters_mut());
+            }
+        }
         let metrics = StepMetrics { step: self.step, loss, kl: total.kl, penalty: total.penalty, lr, grad_norm };
         self.step += 1;
         Ok(metrics)
@@ -183,7 +216,7 @@ impl<T: Real> Trainer<T> {
         let state = |error: safetensors::SafeTensorError| SamplerError::State(error.to_string());
         let parts = [
             ("first_moment", T::to_bytes(&self.optimizer.first)),
-            ("parameters", T::to_bytes(self.sampler.parameters())),
+            ("parameters", T::to_bytes(self.masters())),
             ("second_moment", T::to_bytes(&self.optimizer.second)),
         ];
         let shape = vec![self.sampler.parameters().len()];
@@ -218,7 +251,7 @@ impl<T: Real> Trainer<T> {
             Ok(T::from_bytes(view.data()))
         };
         let (params, first, second) = (read("parameters")?, read("first_moment")?, read("second_moment")?);
-        self.sampler.parameters_mut().copy_from_slice(&params);
+        self.set_masters(params);
         self.optimizer.first = first;
         self.optimizer.second = second;
         self.step = step;

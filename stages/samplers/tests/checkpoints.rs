@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 use lsn_samplers::{
-    Architecture, CONFIG_FILE, Checkpoint, REFERENCE_FILE, RankedTransform, Sampler, SamplingNetwork, WEIGHTS_FILE,
+    Architecture, CONFIG_FILE, Checkpoint, Precision, REFERENCE_FILE, RankedTransform, Sampler, SamplingNetwork,
+    WEIGHTS_FILE,
 };
 use serde_json::{Value, json};
 use std::{fs, path::Path};
@@ -33,6 +34,27 @@ fn a_checkpoint_comes_back_bit_by_bit() {
     let before = (bytes(WEIGHTS_FILE), bytes(CONFIG_FILE));
     loaded.save(directory.path()).unwrap();
     assert_eq!((bytes(WEIGHTS_FILE), bytes(CONFIG_FILE)), before);
+}
+
+#[test]
+fn a_checkpoint_in_bf16_takes_half_the_space_and_comes_back_rounded() {
+    let (directory, full) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let checkpoint = saved(full.path());
+    checkpoint.save_as(directory.path(), Precision::Bf16).unwrap();
+    let loaded = Checkpoint::load(directory.path()).unwrap();
+    for (coarse, fine) in loaded.sampler.parameters().iter().zip(checkpoint.sampler.parameters()) {
+        assert_eq!(coarse.to_bits() & 0xffff, 0);
+        assert!((coarse - fine).abs() <= fine.abs() / 256.0, "{coarse} {fine}");
+    }
+    let tensors = |directory: &Path| {
+        let bytes = fs::read(directory.join(WEIGHTS_FILE)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        let mut all: Vec<_> = file.tensors().iter().map(|(name, view)| (name.clone(), view.shape().to_vec())).collect();
+        all.sort();
+        (all, file.tensors().iter().map(|(_, view)| view.data().len()).sum::<usize>())
+    };
+    let ((names, bytes), (all_names, all_bytes)) = (tensors(directory.path()), tensors(full.path()));
+    assert_eq!((names, 2 * bytes), (all_names, all_bytes));
 }
 
 #[test]

@@ -74,7 +74,7 @@ proptest! {
     #[test]
     fn single_precision_agrees_however_tokens_are_grouped((logits, target) in row()) {
         for architecture in architectures() {
-            let sampler = Sampler::<f32>::new(architecture, 3).unwrap();
+            let sampler = Sampler::<f32>::new(architecture.clone(), 3).unwrap();
             let mut workspace = Workspace::default();
             let mut evaluate = |grouping: Grouping| {
                 let mut out = logits.clone();
@@ -92,7 +92,7 @@ proptest! {
                     prop_assert!(a == b || (a - b).abs() <= 1e-5 * scale, "{} {}", a, b);
                 }
                 for (a, b) in dense_grads.iter().zip(&grads) {
-                    prop_assert!(a.is_finite() && (a - b).abs() <= 1e-5 * slope, "{} {}", a, b);
+                    prop_assert!(a.is_finite() && (a - b).abs() <= 1e-5 * slope, "{}: {} {} of {}", architecture.name(), a, b, slope);
                 }
             }
         }

@@ -31,7 +31,8 @@ pub enum Line {
 }
 
 impl Line {
-    fn scalars(&self) -> (u64, Vec<(&'static str, f64)>) {
+    /// The step, and its numbers by TensorBoard's tags.
+    pub fn scalars(&self) -> (u64, Vec<(&'static str, f64)>) {
         match *self {
             Self::Train { step, loss, kl, penalty, raw_kl, raw_penalty, lr, grad_norm } => {
                 let scalars = vec![

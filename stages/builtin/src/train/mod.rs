@@ -227,7 +227,7 @@ impl<'a> Training<'a> {
             max_grad_norm: params.max_grad_norm,
         };
         let sampler = Sampler::new(params.network.clone(), params.seed).map_err(from_sampler)?;
-        let mut trainer = Trainer::new(sampler, config).map_err(from_sampler)?;
+        let mut trainer = Trainer::new(sampler, config).map_err(from_sampler)?.with_precision(params.precision);
         let mut log = Log::open(ctx.scratch().join("log.jsonl"))?;
         let mut best = None;
         if let Some(saved) = checkpoint::newest(ctx.scratch(), &mut log, ctx)? {
@@ -352,7 +352,8 @@ impl<'a> Training<'a> {
             provenance["validation"] = json!({"step": best.step, "loss": best.loss});
             ctx.note(format!("best validation loss {:.4} after step {}", best.loss, best.step));
         }
-        Checkpoint { sampler, provenance }.save(ctx.output("sampler")?).map_err(from_sampler)?;
+        let checkpoint = Checkpoint { sampler, provenance };
+        checkpoint.save_as(ctx.output("sampler")?, params.precision).map_err(from_sampler)?;
         log.publish(ctx.output("log")?, ctx.output("tensorboard")?)
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::generate::PromptForm;
 use lsn_lm::Day;
-use lsn_samplers::{AdamWConfig, Architecture, ScheduleKind};
+use lsn_samplers::{AdamWConfig, Architecture, Precision, ScheduleKind};
 use lsn_stage::ParamIssue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,8 @@ pub struct TrainParams {
     /// Optimiser steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
     pub adamw: AdamWConfig,
+    /// Number format of the parameters that the network is evaluated with and published in; the optimiser updates f32 ones.
+    pub precision: Precision,
     /// Gradients of a larger norm are scaled down to it; null leaves them as they are.
     pub max_grad_norm: Option<f64>,
     /// Prompt and generation are cut to this many tokens together.
@@ -72,6 +74,7 @@ impl Default for TrainParams {
             scheduler: ScheduleKind::Cosine,
             warmup_steps: 100,
             adamw: AdamWConfig::default(),
+            precision: Precision::default(),
             max_grad_norm: Some(1.0),
             max_seq_length: 1000,
             epochs: 1,

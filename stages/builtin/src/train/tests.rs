@@ -1,7 +1,7 @@
 use super::*;
 use crate::harness::Harness;
 use lsn_digest::Digest;
-use lsn_samplers::{Architecture, LocalProbabilityTransform, SamplingNetwork};
+use lsn_samplers::{Architecture, LocalProbabilityTransform, Precision, SamplingNetwork};
 use lsn_stage::{
     Artifact, CancelToken, EventSink, FailureClass, NoEvents, NoMemo, StageContextParts, StageEvent,
     record::{FinishReason, Generation, GenerationId, ProcessorConfig, Prompt, SamplerInfo},
@@ -139,6 +139,28 @@ impl Setting {
 
 const OUTPUTS: [&str; 3] = ["sampler", "log", "tensorboard"];
 
+/// A context that writes to `out`.
+fn context(
+    (model, rows, scratch): (&Path, &Path, &Path),
+    out: &Path,
+    threads: usize,
+    (events, cancel): (Arc<dyn EventSink>, CancelToken),
+) -> StageContext {
+    let input = |name: &str, path: &Path| {
+        (name.to_owned(), vec![Artifact { path: path.to_owned(), digest: Digest::of(name.as_bytes()) }])
+    };
+    StageContext::new(StageContextParts {
+        inputs: [input("model", model), input("training", rows)].into(),
+        outputs: OUTPUTS.map(|name| (name.to_owned(), out.join(name))).into(),
+        scratch: scratch.to_owned(),
+        threads,
+        gpus: vec![],
+        events,
+        memo: Arc::new(NoMemo),
+        cancel,
+    })
+}
+
 /// One attempt with its own output directory; the digests of its outputs.
 fn attempt(
     (model, rows, scratch): (&Path, &Path, &Path),
@@ -147,19 +169,7 @@ fn attempt(
     (events, cancel): (Arc<dyn EventSink>, CancelToken),
 ) -> StageResult<BTreeMap<String, Digest>> {
     let out = tempfile::tempdir().unwrap();
-    let input = |name: &str, path: &Path| {
-        (name.to_owned(), vec![Artifact { path: path.to_owned(), digest: Digest::of(name.as_bytes()) }])
-    };
-    let ctx = StageContext::new(StageContextParts {
-        inputs: [input("model", model), input("training", rows)].into(),
-        outputs: OUTPUTS.map(|name| (name.to_owned(), out.path().join(name))).into(),
-        scratch: scratch.to_owned(),
-        threads,
-        gpus: vec![],
-        events,
-        memo: Arc::new(NoMemo),
-        cancel,
-    });
+    let ctx = context((model, rows, scratch), out.path(), threads, (events, cancel));
     Train.run(params.clone(), &ctx)?;
     let mut digests = BTreeMap::new();
     for name in ["sampler/sampler.safetensors", "sampler/config.json", "log", "tensorboard/events.out.tfevents.0.lsn"] {
@@ -203,6 +213,20 @@ fn an_interrupted_training_ends_with_the_same_bytes() {
     assert_eq!(setting.run(&scratch, 2, quiet()).unwrap(), whole);
     // A finished training that lost its outputs takes them from its last checkpoint.
     assert_eq!(setting.run(&scratch, 1, quiet()).unwrap(), whole);
+}
+
+#[test]
+fn an_interrupted_training_of_bf16_parameters_ends_with_the_same_bytes() {
+    let setting = Setting::new();
+    let params = TrainParams { precision: Precision::Bf16, ..params() };
+    let run = |scratch: &Path, ears| attempt((&setting.model, &setting.rows, scratch), &params, 2, ears);
+    let whole = run(&setting.scratch("whole"), quiet()).unwrap();
+    let scratch = setting.scratch("interrupted");
+    for step in [2, 7] {
+        run(&scratch, cancel_at(step)).unwrap_err();
+    }
+    assert_eq!(run(&scratch, quiet()).unwrap(), whole);
+    assert_ne!(setting.run(&setting.scratch("full"), 2, quiet()).unwrap()["log"], whole["log"]);
 }
 
 #[test]
@@ -317,6 +341,50 @@ fn training_learns_a_temperature_and_says_so_in_its_log() {
     assert_eq!(raw_penalty, 0.0, "a temperature removes nothing");
     let train = lines.iter().filter(|line| matches!(line, Line::Train { .. })).count();
     assert!(train > 50);
+}
+
+/// Prints the scalars of an event directory as JSON lines `[tag, step, value]`, as TensorBoard itself reads them.
+const READ_EVENTS: &str = "
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1], size_guidance={'scalars': 0, 'tensors': 0})
+events.Reload()
+for tag in events.Tags()['scalars']:
+    for event in events.Scalars(tag):
+        print(json.dumps([tag, event.step, event.value]))
+for tag in events.Tags()['tensors']:
+    for event in events.Tensors(tag):
+        print(json.dumps([tag, event.step, event.tensor_proto.float_val[0]]))
+";
+
+#[test]
+fn tensorboard_reads_every_scalar_of_the_log() {
+    let Some(python) = std::env::var_os("LSN_TENSORBOARD_PYTHON") else {
+        println!("SKIPPED: set LSN_TENSORBOARD_PYTHON to a Python that has the package `tensorboard`");
+        return;
+    };
+    let setting = Setting::new();
+    let scratch = setting.scratch("logged");
+    let out = setting.scratch("events");
+    let ctx = context((&setting.model, &setting.rows, &scratch), &out, 1, quiet());
+    Train.run(params(), &ctx).unwrap();
+    let output = Command::new(python).args(["-c", READ_EVENTS]).arg(out.join("tensorboard")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let mut read: Vec<(String, u64, f64)> =
+        String::from_utf8(output.stdout).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let log = fs::read_to_string(out.join("log")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Line>(line).unwrap());
+    let mut logged: Vec<(String, u64, f64)> = lines
+        .flat_map(|line| {
+            let (step, scalars) = line.scalars();
+            scalars.into_iter().map(move |(tag, value)| (tag.to_owned(), step, f64::from(value as f32)))
+        })
+        .collect();
+    let order = |a: &(String, u64, f64), b: &(String, u64, f64)| (&a.0, a.1).cmp(&(&b.0, b.1));
+    read.sort_by(order);
+    logged.sort_by(order);
+    assert!(logged.len() > 100);
+    assert_eq!(read, logged);
 }
 
 #[test]
