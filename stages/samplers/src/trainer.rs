@@ -5,7 +5,10 @@ use crate::{
 };
 use rayon::prelude::*;
 use safetensors::{SafeTensors, tensor::TensorView};
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 /// One position: raw logits and what the heuristic made of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -44,6 +47,8 @@ pub struct Trainer<T> {
     config: TrainerConfig,
     sampler: Sampler<T>,
     optimizer: AdamW<T>,
+    /// Stretches of the parameters with the factor of their learning rate; they cover all parameters.
+    groups: Vec<(Range<usize>, f64)>,
     step: u64,
 }
 
@@ -68,8 +73,39 @@ impl<T: Real> Trainer<T> {
                 return Err(SamplerError::HyperParameter { parameter, value, expected });
             }
         }
-        let optimizer = AdamW::new(config.adamw, sampler.parameters().len());
-        Ok(Self { config, sampler, optimizer, step: 0 })
+        let parameters = sampler.parameters().len();
+        let optimizer = AdamW::new(config.adamw, parameters);
+        Ok(Self { config, sampler, optimizer, groups: vec![(0..parameters, 1.0)], step: 0 })
+    }
+
+    /// Multiplies the learning rate of parameter groups: the tensors whose name begins with a key of `factors`; of several such
+    /// keys the longest counts.
+    ///
+    /// # Errors
+    /// A factor is not a finite number above 0, or no tensor's name begins with its key.
+    pub fn with_lr_factors(mut self, factors: &BTreeMap<String, f64>) -> Result<Self, SamplerError> {
+        let tensors = self.sampler.layout().tensors();
+        for (key, &value) in factors {
+            if !(value > 0.0 && value.is_finite()) {
+                let (parameter, expected) = ("lr_factors", "finite numbers above 0");
+                return Err(SamplerError::HyperParameter { parameter, value, expected });
+            }
+            if !tensors.iter().any(|tensor| tensor.name.starts_with(key)) {
+                return Err(SamplerError::UnknownGroup {
+                    group: key.clone(),
+                    architecture: self.sampler.architecture().name(),
+                });
+            }
+        }
+        self.groups = tensors
+            .iter()
+            .map(|tensor| {
+                let own = factors.iter().filter(|(key, _)| tensor.name.starts_with(*key));
+                let factor = own.max_by_key(|(key, _)| key.len()).map_or(1.0, |(_, &factor)| factor);
+                (tensor.offset..tensor.offset + tensor.len(), factor)
+            })
+            .collect();
+        Ok(self)
     }
 
     #[must_use]
@@ -127,7 +163,9 @@ impl<T: Real> Trainer<T> {
             grads.iter_mut().for_each(|gradient| *gradient *= factor);
         }
         let lr = self.config.schedule.lr(self.step);
-        self.optimizer.step(self.step, lr, &grads, self.sampler.parameters_mut());
+        for (range, factor) in &self.groups {
+            self.optimizer.step(self.step, lr * factor, range.clone(), &grads, self.sampler.parameters_mut());
+        }
         let metrics = StepMetrics { step: self.step, loss, kl: total.kl, penalty: total.penalty, lr, grad_norm };
         self.step += 1;
         Ok(metrics)
