@@ -2,8 +2,8 @@
 
 use crate::analyze::AnalyzeParams;
 use crate::analyze_statistics::{Curves, Record};
-use crate::generate::answer::state_seed;
-use lsn_heuristics::{History, Pipeline, ProcessorConfig, Scratch};
+use crate::generate::{answer::state_seed, sampler::recorded_pipeline};
+use lsn_heuristics::{History, Scratch};
 use lsn_lm::LanguageModel;
 use lsn_report::{Candidate, Example};
 use lsn_samplers::{Sampler, Workspace};
@@ -135,13 +135,7 @@ impl<'a> Replayer<'a> {
         let prompt_len = tokens.len();
         let generated = &generation.token_ids[..generation.token_ids.len().min(most)];
         let logits = self.model.continuation_logits(&tokens, generated).map_err(|error| failed(error.to_string()))?;
-        let config: Vec<ProcessorConfig> = generation
-            .sampler_info
-            .config
-            .iter()
-            .map(|step| ProcessorConfig { name: step.name.clone(), params: step.params.clone().into_iter().collect() })
-            .collect();
-        let pipeline = Pipeline::from_config(&config).map_err(|error| failed(error.to_string()))?;
+        let pipeline = recorded_pipeline(&generation.sampler_info).map_err(|error| failed(error.to_string()))?;
         let mut state = pipeline.start(state_seed(generation, &pipeline.canonical()));
         let (mut scratch, mut workspace) = (Scratch::default(), Workspace::default());
         for (position, raw) in logits.chunks_exact(self.model.config().vocab_size).enumerate() {

@@ -8,6 +8,8 @@ mod command;
 mod corpus;
 pub mod corpus_index;
 mod evaluate;
+mod fidelity;
+mod fidelity_report;
 mod generate;
 #[cfg(test)]
 mod harness;
@@ -36,6 +38,8 @@ pub fn registry() -> Registry {
         .with(command::Command)
         .with(corpus::Corpus)
         .with(evaluate::Evaluate)
+        .with(fidelity::Fidelity)
+        .with(fidelity_report::FidelityReport)
         .with(generate::Generate)
         .with(heuristics::Heuristics)
         .with(corpus_index::CorpusIndex)

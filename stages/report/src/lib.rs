@@ -6,6 +6,7 @@
 mod analysis;
 mod document;
 mod evaluation;
+mod fidelity;
 mod graph;
 mod html;
 mod page;
@@ -18,4 +19,5 @@ mod theme;
 pub use analysis::{Analysis, Bin, Candidate, Example, PipelineMean, PositionMean, TransferBin};
 pub use document::{Fact, NamedPlot, Report, TrainingPoint};
 pub use evaluation::{Comparison, Estimate, Evaluation, EvaluationRow, MetricColumn, Standing};
+pub use fidelity::{Fidelity, FidelityError, Measurement};
 pub use graph::{Edge, Graph, GraphError, Node};

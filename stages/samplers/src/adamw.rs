@@ -3,6 +3,7 @@
 use crate::real::{Real, vectorised};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// Hyper-parameters of [`AdamW`] that do not change from step to step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -56,8 +57,8 @@ impl<T: Real> AdamW<T> {
         Self { config, first: vec![T::ZERO; parameters], second: vec![T::ZERO; parameters] }
     }
 
-    /// One update; `step` counts from 0.
-    pub fn step(&mut self, step: u64, lr: f64, grads: &[T], params: &mut [T]) {
+    /// One update of the parameters in `range`; `step` counts from 0.
+    pub fn step(&mut self, step: u64, lr: f64, range: Range<usize>, grads: &[T], params: &mut [T]) {
         let [beta1, beta2] = self.config.betas;
         let exponent = (step + 1) as f64;
         let coefficients = Coefficients {
@@ -68,6 +69,7 @@ impl<T: Real> AdamW<T> {
             inverse_correction: T::of(1.0 / (1.0 - beta2.powf(exponent)).sqrt()),
             eps: T::of(self.config.eps),
         };
-        update(coefficients, grads, &mut self.first, &mut self.second, params);
+        let (first, second) = (&mut self.first[range.clone()], &mut self.second[range.clone()]);
+        update(coefficients, &grads[range.clone()], first, second, &mut params[range]);
     }
 }

@@ -32,6 +32,8 @@ pub enum SamplerError {
     TensorShape { tensor: String, shape: Vec<usize>, expected: Vec<usize> },
     #[error("tensor `{tensor}` is not part of a {architecture}")]
     UnknownTensor { tensor: String, architecture: &'static str },
+    #[error("no tensor of a {architecture} has a name that begins with `{group}`")]
+    UnknownGroup { group: String, architecture: &'static str },
     #[error("tensor `{tensor}` has no gradient while others do, the network is not connected to its loss")]
     NoGradient { tensor: String },
     #[error("{parameter} is {value}, expected {expected}")]

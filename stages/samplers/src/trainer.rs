@@ -6,7 +6,10 @@ use crate::{
 };
 use rayon::prelude::*;
 use safetensors::{SafeTensors, tensor::TensorView};
-use std::collections::HashMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 /// One position: raw logits and what the heuristic made of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,6 +64,8 @@ pub struct Trainer<T> {
     /// Unless the precision is the full one, the parameters that the optimiser updates.
     masters: Vec<T>,
     optimizer: AdamW<T>,
+    /// Stretches of the parameters with the factor of their learning rate; they cover all parameters.
+    groups: Vec<(Range<usize>, f64)>,
     step: u64,
 }
 
@@ -85,8 +90,40 @@ impl<T: Real> Trainer<T> {
                 return Err(SamplerError::HyperParameter { parameter, value, expected });
             }
         }
-        let optimizer = AdamW::new(config.adamw, sampler.parameters().len());
-        Ok(Self { config, sampler, precision: Precision::F32, masters: Vec::new(), optimizer, step: 0 })
+        let parameters = sampler.parameters().len();
+        let optimizer = AdamW::new(config.adamw, parameters);
+        let (precision, groups) = (Precision::F32, vec![(0..parameters, 1.0)]);
+        Ok(Self { config, sampler, precision, masters: Vec::new(), optimizer, groups, step: 0 })
+    }
+
+    /// Multiplies the learning rate of parameter groups: the tensors whose name begins with a key of `factors`; of several such
+    /// keys the longest counts.
+    ///
+    /// # Errors
+    /// A factor is not a finite number above 0, or no tensor's name begins with its key.
+    pub fn with_lr_factors(mut self, factors: &BTreeMap<String, f64>) -> Result<Self, SamplerError> {
+        let tensors = self.sampler.layout().tensors();
+        for (key, &value) in factors {
+            if !(value > 0.0 && value.is_finite()) {
+                let (parameter, expected) = ("lr_factors", "finite numbers above 0");
+                return Err(SamplerError::HyperParameter { parameter, value, expected });
+            }
+            if !tensors.iter().any(|tensor| tensor.name.starts_with(key)) {
+                return Err(SamplerError::UnknownGroup {
+                    group: key.clone(),
+                    architecture: self.sampler.architecture().name(),
+                });
+            }
+        }
+        self.groups = tensors
+            .iter()
+            .map(|tensor| {
+                let own = factors.iter().filter(|(key, _)| tensor.name.starts_with(*key));
+                let factor = own.max_by_key(|(key, _)| key.len()).map_or(1.0, |(_, &factor)| factor);
+                (tensor.offset..tensor.offset + tensor.len(), factor)
+            })
+            .collect();
+        Ok(self)
     }
 
     /// The same training with parameters that forward and backward passes see in `precision`; those that the optimiser updates,
@@ -167,12 +204,15 @@ impl<T: Real> Trainer<T> {
             grads.iter_mut().for_each(|gradient| *gradient *= factor);
         }
         let lr = self.config.schedule.lr(self.step);
-        match self.precision {
-            Precision::F32 => self.optimizer.step(self.step, lr, &grads, self.sampler.parameters_mut()),
-            Precision::Bf16 => {
-                self.optimizer.step(self.step, lr, &grads, &mut self.masters);
-                self.precision.round(&self.masters, self.sampler.parameters_mut());
-            }
+        let masters = match self.precision {
+            Precision::F32 => self.sampler.parameters_mut(),
+            Precision::Bf16 => &mut self.masters,
+        };
+        for (range, factor) in &self.groups {
+            self.optimizer.step(self.step, lr * factor, range.clone(), &grads, masters);
+        }
+        if self.precision != Precision::F32 {
+            self.precision.round(&self.masters, self.sampler.parameters_mut());
         }
         let metrics = StepMetrics { step: self.step, loss, kl: total.kl, penalty: total.penalty, lr, grad_norm };
         self.step += 1;

@@ -93,3 +93,42 @@ fn trained_networks_keep_to_the_tolerance_of_interpolation() {
         assert!(interpolated > rows.len() / 2, "{name}: {interpolated}");
     }
 }
+
+#[test]
+fn parameter_groups_learn_at_their_own_rates() {
+    let config = TrainerConfig {
+        adamw: AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() },
+        schedule: Schedule { kind: ScheduleKind::Constant, lr: 1e-3, warmup_steps: 0, total_steps: 1 },
+        gamma: 1.0,
+        max_grad_norm: None,
+    };
+    let architecture = Architecture::RankedTransform(RankedTransform { hidden_dims: 8 });
+    let moved = |factors: &[(&str, f64)]| {
+        let sampler = Sampler::<f64>::new(architecture.clone(), 1).unwrap();
+        let (layout, before) = (sampler.layout().clone(), sampler.parameters().to_vec());
+        let factors = factors.iter().map(|&(group, factor)| (group.to_owned(), factor)).collect();
+        let mut trainer = Trainer::new(sampler, config).unwrap().with_lr_factors(&factors).unwrap();
+        trainer.step(&[examples(1, 12)]).unwrap();
+        let norm = |range: std::ops::Range<usize>| {
+            range.map(|at| (trainer.sampler().parameters()[at] - before[at]).powi(2)).sum::<f64>().sqrt()
+        };
+        let tensors = layout.tensors().iter();
+        tensors.map(|t| (t.name.clone(), norm(t.offset..t.offset + t.len()))).collect::<Vec<_>>()
+    };
+    let plain = moved(&[]);
+    // The longest beginning of a name counts.
+    for ((name, fast), (_, slow)) in moved(&[("output", 10.0), ("output.bias", 0.5)]).into_iter().zip(plain) {
+        let factor = if name == "output.bias" {
+            0.5
+        } else if name.starts_with("output") {
+            10.0
+        } else {
+            1.0
+        };
+        assert!(slow > 0.0 && (fast / slow / factor - 1.0).abs() < 1e-9, "{name}: {fast} {slow}");
+    }
+    let sampler = Sampler::<f64>::new(architecture.clone(), 1).unwrap();
+    let unknown = [("head".to_owned(), 2.0)].into_iter().collect();
+    let error = Trainer::new(sampler, config).unwrap().with_lr_factors(&unknown).unwrap_err().to_string();
+    assert!(error.contains("`head`") && error.contains("RankedTransform"), "{error}");
+}

@@ -1,7 +1,7 @@
 //! The ways to draw tokens: heuristic pipelines and learned samplers, as the language model's processors.
 
 use lsn_digest::{Canonical, Digest};
-use lsn_heuristics::{HeuristicsFile, Pipeline, PipelineState, Scratch};
+use lsn_heuristics::{ConfigError, HeuristicsFile, Pipeline, PipelineState, ProcessorConfig as Step, Scratch};
 use lsn_lm::{History, LogitsProcessor, ProcessorError, RowProcessor};
 use lsn_samplers::{Checkpoint, Sampler, Workspace};
 use lsn_stage::{
@@ -13,6 +13,16 @@ use std::{cell::RefCell, collections::BTreeMap, fs, sync::Arc};
 
 /// The name of the learned sampler's rows, and of its one processor.
 pub(crate) const LEARNED: &str = "learned";
+
+/// The pipeline that a row says it was drawn with.
+///
+/// # Errors
+/// It was drawn otherwise, such as by a learned sampler, or a parameter is out of its range.
+pub(crate) fn recorded_pipeline(info: &SamplerInfo) -> Result<Pipeline, ConfigError> {
+    let steps = info.config.iter();
+    let steps = steps.map(|step| Step { name: step.name.clone(), params: step.params.clone().into_iter().collect() });
+    Pipeline::from_config(&steps.collect::<Vec<_>>())
+}
 
 /// How tokens are drawn from raw logits.
 pub(crate) enum TokenSampler {

@@ -14,6 +14,7 @@ mod stream;
 mod tensorboard;
 
 pub use params::TrainParams;
+pub(crate) use params::target_issue;
 
 use ahead::ahead;
 use checkpoint::{Best, Saved};
@@ -226,8 +227,12 @@ impl<'a> Training<'a> {
             gamma: params.gamma,
             max_grad_norm: params.max_grad_norm,
         };
-        let sampler = Sampler::new(params.network.clone(), params.seed).map_err(from_sampler)?;
-        let mut trainer = Trainer::new(sampler, config).map_err(from_sampler)?.with_precision(params.precision);
+        let sampler = Sampler::with_initialization(params.network.clone(), params.seed, params.initialization)
+            .map_err(from_sampler)?;
+        let mut trainer = Trainer::new(sampler, config)
+            .and_then(|trainer| trainer.with_lr_factors(&params.lr_factors))
+            .map_err(from_sampler)?
+            .with_precision(params.precision);
         let mut log = Log::open(ctx.scratch().join("log.jsonl"))?;
         let mut best = None;
         if let Some(saved) = checkpoint::newest(ctx.scratch(), &mut log, ctx)? {
@@ -359,4 +364,4 @@ impl<'a> Training<'a> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

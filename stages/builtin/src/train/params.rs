@@ -1,11 +1,13 @@
 //! Parameters of `train`.
 
 use crate::generate::PromptForm;
+use lsn_heuristics::{Pipeline, ProcessorConfig};
 use lsn_lm::Day;
-use lsn_samplers::{AdamWConfig, Architecture, Precision, ScheduleKind};
+use lsn_samplers::{AdamWConfig, Architecture, Initialization, Precision, ScheduleKind};
 use lsn_stage::ParamIssue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Parameters of `train`; the defaults are the reference's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -13,6 +15,10 @@ use serde::{Deserialize, Serialize};
 pub struct TrainParams {
     /// The network: `{architecture: SamplingNetwork, arguments: {…}}`.
     pub network: Architecture,
+    /// The parameters that training starts from.
+    pub initialization: Initialization,
+    /// The processors whose result is the target at every position; null takes the pipeline that drew the row.
+    pub target: Option<Vec<ProcessorConfig>>,
     /// How prompts reached the model: as in the `generate` stage that the rows come from.
     pub prompt_form: PromptForm,
     /// The day (`YYYY-MM-DD`) that chat templates printed: as in the `generate` stage that the rows come from.
@@ -21,6 +27,8 @@ pub struct TrainParams {
     pub seed: u64,
     /// Highest learning rate.
     pub lr: f64,
+    /// Factors of the learning rate for parameter groups, by the beginning of their tensors' names: `{truncation_head: 10}`.
+    pub lr_factors: BTreeMap<String, f64>,
     /// Weight of the predicted mass on removed tokens.
     pub gamma: f64,
     /// Positions per micro-batch.
@@ -64,10 +72,13 @@ impl Default for TrainParams {
     fn default() -> Self {
         Self {
             network: Architecture::default(),
+            initialization: Initialization::default(),
+            target: None,
             prompt_form: PromptForm::default(),
             date: None,
             seed: 0,
             lr: 1e-3,
+            lr_factors: BTreeMap::new(),
             gamma: 1.0,
             token_batch_size: 12,
             gradient_accumulation_steps: 2,
@@ -105,6 +116,9 @@ impl TrainParams {
         };
         if let Err(error) = self.network.check() {
             issue("/network", error.to_string());
+        }
+        if let Some(message) = self.target.as_deref().and_then(target_issue) {
+            issue("/target", message);
         }
         if self.date.as_deref().is_some_and(|date| Day::parse(date).is_none()) {
             issue("/date", "expected a day as `YYYY-MM-DD`".to_owned());
@@ -147,5 +161,13 @@ impl TrainParams {
             issue("/early_stopping", "needs a validation set, set `validation_fraction` above 0".to_owned());
         }
         issues
+    }
+}
+
+/// What is wrong with processors as a target, where something is.
+pub(crate) fn target_issue(processors: &[ProcessorConfig]) -> Option<String> {
+    match Pipeline::from_config(processors) {
+        Err(error) => Some(error.to_string()),
+        Ok(pipeline) => pipeline.needs().first().map(|needed| format!("needs further logits `{needed}`")),
     }
 }

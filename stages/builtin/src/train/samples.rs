@@ -1,9 +1,9 @@
 //! The training rows as token ids on disk, and which of their positions are trained on.
 
 use super::TrainParams;
-use crate::generate::answer::state_seed;
+use crate::generate::{answer::state_seed, sampler::recorded_pipeline};
 use lsn_digest::Canonical;
-use lsn_heuristics::{Pipeline, ProcessorConfig};
+use lsn_heuristics::Pipeline;
 use lsn_lm::LanguageModel;
 use lsn_stage::{
     StageContext, StageError, StageResult,
@@ -107,16 +107,11 @@ impl Samples {
                 skipped += 1;
                 continue;
             }
-            let config: Vec<ProcessorConfig> = generation
-                .sampler_info
-                .config
-                .iter()
-                .map(|step| ProcessorConfig {
-                    name: step.name.clone(),
-                    params: step.params.clone().into_iter().collect(),
-                })
-                .collect();
-            let pipeline = Pipeline::from_config(&config).map_err(|error| place(error.to_string()))?;
+            let pipeline = match &params.target {
+                Some(processors) => Pipeline::from_config(processors),
+                None => recorded_pipeline(&generation.sampler_info),
+            };
+            let pipeline = pipeline.map_err(|error| place(error.to_string()))?;
             let form = pipeline.canonical();
             let state_seed = state_seed(&generation, &form);
             let pipeline = *by_form.entry(form.to_string()).or_insert_with(|| {

@@ -22,7 +22,7 @@ const VOCABULARY: usize = 320;
 const VICTIM: &str = "LSN_TEST_TRAIN_VICTIM";
 
 /// The small Llama of the golden data with a tokenizer of words `w0`, `w1`, ….
-fn model(harness: &Harness) -> PathBuf {
+pub(crate) fn model(harness: &Harness) -> PathBuf {
     let root = std::env::var_os("LSN_VECTORS_DIR")
         .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/vectors")), PathBuf::from);
     for file in ["config.json", "model.safetensors"] {
@@ -78,7 +78,7 @@ fn row(prompt: usize, seed: u64) -> ScoredRow {
     }
 }
 
-fn rows() -> Vec<ScoredRow> {
+pub(crate) fn rows() -> Vec<ScoredRow> {
     (0..6).flat_map(|prompt| (0..4).map(move |seed| row(prompt, seed))).collect()
 }
 
@@ -455,6 +455,31 @@ fn what_is_kept_between_epochs_changes_time_only() {
     let all = outputs(u64::MAX);
     for some in [0, 20_000] {
         assert_eq!(outputs(some), all, "{some} bytes");
+    }
+}
+
+#[test]
+fn a_target_stands_in_for_every_rows_own_pipeline() {
+    let setting = Setting::new();
+    let ctx = setting.harness.context(&[], &[]);
+    let model = LanguageModel::load(&setting.model, &LoadOptions::default()).unwrap();
+    let target: Vec<lsn_heuristics::ProcessorConfig> =
+        serde_json::from_value(json!([{"name": "top_k", "params": {"top_k": 3}}])).unwrap();
+    let params = TrainParams { target: Some(target), ..params() };
+    let samples = Samples::prepare(&setting.rows, &ctx.scratch().join("rows"), &model, &params, &ctx).unwrap();
+    let mut replay = Replay::new(&model, &samples, ctx.scratch(), 0).unwrap();
+    let replayed = replay.load(&samples.training, || Ok(())).unwrap();
+    for &row in &samples.training {
+        let example = replayed.examples(&[Position { row, index: 0 }]).unwrap().remove(0);
+        // The three most probable tokens are kept as they are, the rest is removed: −ln m and 1 − m.
+        let mut log_probs = example.set.log_probs().to_vec();
+        log_probs.sort_by(|a, b| b.total_cmp(a));
+        let mass: f64 = log_probs[..3].iter().map(|log_prob| log_prob.exp()).sum();
+        let raw = loss_and_gradient(&example.set, example.set.log_probs(), &example.target, 0.0, None);
+        assert!(
+            (raw.kl + mass.ln()).abs() < 1e-5 && (raw.penalty - 1.0 + mass).abs() < 1e-5,
+            "row {row}: {raw:?} {mass}"
+        );
     }
 }
 

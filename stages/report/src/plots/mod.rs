@@ -1,6 +1,7 @@
 //! The plots, one file each.
 
 mod curves;
+mod fidelity;
 mod imitation;
 mod panel;
 mod pipeline;
@@ -9,6 +10,7 @@ mod ranking;
 mod training;
 
 pub use curves::{calibration, entropy, positions, transfer};
+pub use fidelity::fidelity;
 pub use imitation::imitation;
 pub use pipeline::pipeline;
 pub use probabilities::probabilities;
