@@ -1,13 +1,13 @@
 //! `label.diversity`: the generations of one prompt by one sampler → how different they are from each other.
 //!
-//! Without an embedder of its own kind, texts are embedded by the language model at hand: the mean of its hidden states over
-//! the reply's tokens, given the prompt, scaled to length 1. Such states share a large common direction, so entropies are
+//! Texts are embedded by a sentence encoder, or, where the folder holds a language model, by the mean of its hidden states over
+//! the reply's tokens, given the prompt, scaled to length 1. A language model's states share a large common direction, so entropies are
 //! small: they rank sets well, but are not comparable between embedders.
 
 use crate::label_memo::{LabelMemo, for_each_chunk, pool};
 use lsn_digest::{Canonical, Digest};
 use lsn_labels::diversity::{BleuForm, BleuTokenizer, Order, Spectrum, self_bleu};
-use lsn_lm::{LanguageModel, LoadOptions};
+use lsn_lm::{LanguageModel, LoadOptions, TextEncoder, unit_mean};
 use lsn_stage::{
     ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
     dataset::{DataSetReader, DataSetWriter, Group},
@@ -28,7 +28,7 @@ pub struct LabelDiversityParams {
     pub tokenizer: BleuTokenizer,
     /// Longest n-grams that self-BLEU counts.
     pub max_order: usize,
-    /// Hidden states of which layer embed a text, as a share of the depth in percent: 100 is the last one.
+    /// Hidden states of which layer of a language model embed a text, as a share of the depth in percent: 100 is the last one.
     pub layer_percent: u8,
 }
 
@@ -57,7 +57,8 @@ impl Stage for LabelDiversity {
     }
 
     fn inputs(&self, _params: &LabelDiversityParams) -> Vec<Port> {
-        let about = "the language model whose hidden states embed the texts; without it only self-BLEU is measured";
+        let about = "a sentence encoder (BERT class: MiniLM, BGE, …), or a language model whose hidden states embed \
+                     the texts; without it only self-BLEU is measured";
         vec![
             Port::new("generations", PortKind::DataSet(Generation::TYPE.to_owned()), "the generations to compare"),
             Port::new("embedder", PortKind::Directory, about).optional(),
@@ -185,7 +186,7 @@ fn set_key(params: &LabelDiversityParams, embedder: Option<&Embedder>, rows: &[&
     let tokenizer = serde_json::to_value(params.tokenizer).unwrap_or_default();
     key.json(&tokenizer).u64(params.max_order as u64);
     match embedder {
-        Some(embedder) => key.digest(&embedder.digest).u64(embedder.layer as u64),
+        Some(embedder) => key.digest(&embedder.digest).u64(embedder.layer() as u64),
         None => key.none(),
     };
     if let Some(first) = rows.first() {
@@ -198,40 +199,63 @@ fn set_key(params: &LabelDiversityParams, embedder: Option<&Embedder>, rows: &[&
     key.finish()
 }
 
-/// Embeds replies by the hidden states of a language model.
+/// Embeds replies, by an encoder made for it or by the hidden states of a language model.
 struct Embedder {
-    model: LanguageModel,
+    network: Network,
     digest: Digest,
-    layer: usize,
+}
+
+enum Network {
+    Encoder(TextEncoder),
+    LanguageModel { model: LanguageModel, layer: usize },
 }
 
 impl Embedder {
     fn load(ctx: &StageContext, params: &LabelDiversityParams) -> StageResult<Option<Self>> {
         let Some(artifact) = ctx.input_opt("embedder") else { return Ok(None) };
-        let model = LanguageModel::load(&artifact.path, &LoadOptions::default())
-            .map_err(|error| StageError::user(format!("input `embedder`: {error}")))?;
+        let failed = |error| StageError::user(format!("input `embedder`: {error}"));
+        if TextEncoder::is_encoder(&artifact.path) {
+            let encoder = TextEncoder::load(&artifact.path).map_err(failed)?;
+            return Ok(Some(Self { digest: Digest::of(encoder.digest()), network: Network::Encoder(encoder) }));
+        }
+        let model = LanguageModel::load(&artifact.path, &LoadOptions::default()).map_err(failed)?;
         let layers = model.config().layers.len();
         Ok(Some(Self {
             digest: Digest::of(model.digest().to_string().as_bytes()),
-            layer: (layers * usize::from(params.layer_percent) + 50) / 100,
-            model,
+            network: Network::LanguageModel { model, layer: (layers * usize::from(params.layer_percent) + 50) / 100 },
         }))
+    }
+
+    /// The layer that embeds, where there is a choice.
+    fn layer(&self) -> usize {
+        match &self.network {
+            Network::Encoder(_) => 0,
+            Network::LanguageModel { layer, .. } => *layer,
+        }
     }
 
     /// The embedding of each distinct text, of rows of one prompt. Empty texts have none.
     fn embed<'a>(&self, rows: &[&'a Generation]) -> StageResult<HashMap<&'a str, Vec<f32>>> {
         let Some(first) = rows.first() else { return Ok(HashMap::new()) };
         let failed = |error| StageError::user(format!("embedder, prompt {}: {error}", first.prompt.prompt_id));
-        let prompt =
-            self.model.encode_prompt(&first.prompt.prompt, first.prompt.system_prompt.as_deref()).map_err(failed)?;
-        let mut texts: Vec<&str> = rows.iter().map(|row| row.generation.as_str()).collect();
+        let mut texts: Vec<&str> =
+            rows.iter().map(|row| row.generation.as_str()).filter(|text| !text.is_empty()).collect();
         texts.sort_unstable();
         texts.dedup();
-        let tokenizer = self.model.tokenizer().map_err(failed)?;
+        let (model, layer) = match &self.network {
+            Network::Encoder(encoder) => {
+                let embed = |text: &&'a str| encoder.embed(text).map(|embedded| (*text, embedded)).map_err(failed);
+                return texts.par_iter().map(embed).collect();
+            }
+            Network::LanguageModel { model, layer } => (model, *layer),
+        };
+        let prompt =
+            model.encode_prompt(&first.prompt.prompt, first.prompt.system_prompt.as_deref()).map_err(failed)?;
+        let tokenizer = model.tokenizer().map_err(failed)?;
         let replies: Vec<Vec<u32>> =
             texts.iter().map(|text| tokenizer.encode(text, false).map_err(failed)).collect::<StageResult<_>>()?;
         let continuations: Vec<&[u32]> = replies.iter().map(Vec::as_slice).collect();
-        let means = self.model.embed_continuations(&prompt, &continuations, self.layer).map_err(failed)?;
+        let means = model.embed_continuations(&prompt, &continuations, layer).map_err(failed)?;
         let embedded = texts.into_iter().zip(means).filter(|(_, mean)| !mean.is_empty());
         Ok(embedded.map(|(text, mean)| (text, unit(&mean))).collect())
     }

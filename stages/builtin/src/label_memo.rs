@@ -3,13 +3,17 @@
 use lsn_digest::Digest;
 use lsn_stage::{
     RowCounts, RowKey, RowSpace, StageContext, StageError, StageResult,
-    dataset::{DataSetReader, Group},
+    dataset::{DataSetError, DataSetReader, Group},
     record::Record,
 };
 use serde::{Serialize, de::DeserializeOwned};
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc,
+    },
+    thread,
 };
 
 /// Prompts that are in memory at a time.
@@ -45,6 +49,11 @@ impl LabelMemo {
         Ok(())
     }
 
+    /// Makes what was put durable.
+    pub fn flush(&self) -> StageResult<()> {
+        Ok(self.rows.flush()?)
+    }
+
     pub fn get_or<T: Serialize + DeserializeOwned>(
         &self,
         key: Digest,
@@ -74,8 +83,8 @@ pub fn pool(ctx: &StageContext) -> StageResult<rayon::ThreadPool> {
     })
 }
 
-/// Hands the prompts of a data set to `label`, a chunk at a time and in order; reports progress, keeps what was remembered
-/// durable after every chunk and stops between chunks when the run is interrupted.
+/// Hands the prompts of a data set to `label`, a chunk at a time and in order, while a thread reads the next chunk; reports
+/// progress, keeps what was remembered durable after every chunk and stops between chunks when the run is interrupted.
 pub fn for_each_chunk<R: Record>(
     ctx: &StageContext,
     reader: &DataSetReader<R>,
@@ -85,17 +94,28 @@ pub fn for_each_chunk<R: Record>(
     let total = reader.schema().rows;
     let mut groups = reader.groups()?;
     let mut done = 0;
-    loop {
-        let chunk: Vec<Group<R>> = groups.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
-        if chunk.is_empty() {
-            return Ok(());
+    thread::scope(|scope| {
+        let (sender, chunks) = mpsc::sync_channel(1);
+        scope.spawn(move || {
+            loop {
+                let chunk: Result<Vec<Group<R>>, DataSetError> = groups.by_ref().take(CHUNK).collect();
+                let (failed, end) = (chunk.is_err(), chunk.as_ref().is_ok_and(Vec::is_empty));
+                // Nobody listens any more where labelling failed.
+                if end || sender.send(chunk).is_err() || failed {
+                    return;
+                }
+            }
+        });
+        for chunk in chunks {
+            let chunk = chunk?;
+            done += chunk.iter().map(|group| group.rows.len() as u64).sum::<u64>();
+            let labelled = label(chunk);
+            memo.flush()?;
+            ctx.row_counts(memo.counts());
+            labelled?;
+            ctx.progress(done, Some(total), "rows");
+            ctx.check_cancelled()?;
         }
-        done += chunk.iter().map(|group| group.rows.len() as u64).sum::<u64>();
-        let labelled = label(chunk);
-        memo.rows.flush()?;
-        ctx.row_counts(memo.counts());
-        labelled?;
-        ctx.progress(done, Some(total), "rows");
-        ctx.check_cancelled()?;
-    }
+        Ok(())
+    })
 }

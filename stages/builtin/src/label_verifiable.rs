@@ -2,7 +2,10 @@
 
 use crate::label_memo::{LabelMemo, for_each_chunk, pool};
 use lsn_digest::{Canonical, Digest};
-use lsn_labels::verifiable::{final_answer, gsm8k, ifeval, math};
+use lsn_labels::verifiable::{
+    final_answer, gsm8k, ifeval, math,
+    rlvr::{self, Edition},
+};
 use lsn_stage::{
     Port, PortKind, Stage, StageContext, StageResult,
     dataset::{DataSetReader, DataSetWriter},
@@ -24,6 +27,8 @@ pub enum Verifier {
     Math,
     /// The prompt's `instruction_id_list` with its `kwargs`.
     Ifeval,
+    /// The function that the ground truth names under `func_name`, of the 25 of RLVR data sets.
+    Rlvr,
 }
 
 /// How much a reply may dress up what is asked for.
@@ -43,10 +48,12 @@ pub enum Strictness {
 pub struct LabelVerifiableParams {
     pub gsm8k: Strictness,
     pub ifeval: Strictness,
+    /// Which state of the RLVR functions decides.
+    pub rlvr: Edition,
     /// Look only behind a closed thinking section, and inside the last `<answer>` element where there is one.
     pub final_answer_only: bool,
     /// The verifier of the prompts of a data set, by its name. Otherwise: `ifeval` where the prompt lists instructions;
-    /// `gsm8k` where the reference answer is a number or ends in `#### n`; else `math`.
+    /// `rlvr` where the ground truth is an object with `func_name`, or its text; `gsm8k` where the reference answer is a number or ends in `#### n`; else `math`.
     pub verifiers: BTreeMap<String, Verifier>,
 }
 
@@ -55,6 +62,7 @@ impl Default for LabelVerifiableParams {
         Self {
             gsm8k: Strictness::Loose,
             ifeval: Strictness::Strict,
+            rlvr: Edition::First,
             final_answer_only: true,
             verifiers: BTreeMap::new(),
         }
@@ -81,8 +89,13 @@ impl Decision {
 /// A prompt's question to a verifier.
 enum Question {
     None(&'static str),
-    Answer { verifier: Verifier, truth: String },
+    Answer {
+        verifier: Verifier,
+        truth: String,
+    },
     Instructions(Vec<(String, Map<String, Value>)>),
+    /// A ground truth of the RLVR dialect: an object or its text.
+    Constraint(Value),
     Malformed(String),
 }
 
@@ -94,11 +107,11 @@ impl Stage for LabelVerifiable {
     }
 
     fn about(&self) -> &'static str {
-        "checks final numbers, boxed answers and instructions by program"
+        "checks final numbers, boxed answers and instructions (IFEval's and RLVR's) by program"
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn inputs(&self, _params: &LabelVerifiableParams) -> Vec<Port> {
@@ -168,6 +181,7 @@ fn question(params: &LabelVerifiableParams, prompt: &Prompt) -> Question {
     let ids = prompt.extra.get("instruction_id_list").filter(|ids| !ids.is_null());
     let verifier = params.verifiers.get(&prompt.dataset).copied().or_else(|| match (&truth, ids) {
         (_, Some(_)) => Some(Verifier::Ifeval),
+        _ if prompt.ground_truth.as_ref().is_some_and(names_a_function) => Some(Verifier::Rlvr),
         (Some(truth), None) if truth.contains("####") || is_number(truth) => Some(Verifier::Gsm8k),
         (Some(_), None) => Some(Verifier::Math),
         (None, None) => None,
@@ -175,8 +189,21 @@ fn question(params: &LabelVerifiableParams, prompt: &Prompt) -> Question {
     match (verifier, truth) {
         (None, _) => Question::None("no ground truth"),
         (Some(Verifier::Ifeval), _) => instructions(ids, prompt.extra.get("kwargs")),
+        (Some(Verifier::Rlvr), _) => match &prompt.ground_truth {
+            None => Question::None("no ground truth"),
+            Some(truth) => Question::Constraint(truth.clone()),
+        },
         (Some(_), None) => Question::None("no ground truth"),
         (Some(verifier), Some(truth)) => Question::Answer { verifier, truth },
+    }
+}
+
+/// Whether a ground truth is of the RLVR dialect, well-formed or not.
+fn names_a_function(truth: &Value) -> bool {
+    match truth {
+        Value::Object(arguments) => arguments.contains_key("func_name"),
+        Value::String(text) => text.trim_start().starts_with('{') && text.contains("\"func_name\""),
+        _ => false,
     }
 }
 
@@ -222,6 +249,7 @@ fn key(params: &LabelVerifiableParams, question: &Question, reply: &str) -> Dige
             }
             &mut key
         }
+        Question::Constraint(truth) => key.str("rlvr").bool(params.rlvr == Edition::Revised).json(truth),
         Question::None(_) | Question::Malformed(_) => &mut key,
     };
     key.finish()
@@ -281,8 +309,21 @@ fn decide(params: &LabelVerifiableParams, question: &Question, reply: &str) -> D
                 }
             }
         }
+        Question::Constraint(truth) => match rlvr::verify(reply, truth, params.rlvr) {
+            Ok(true) => decided("rlvr", true, format!("{} holds", function(truth))),
+            Ok(false) => decided("rlvr", false, format!("{} does not hold", function(truth))),
+            Err(invalid) => {
+                Decision { verifier: Some("rlvr".to_owned()), ..Decision::none(format!("invalid: {invalid}")) }
+            }
+        },
         Question::None(_) | Question::Malformed(_) => Decision::none("nothing to check"),
     }
+}
+
+/// The function that a ground truth names.
+fn function(truth: &Value) -> String {
+    let parsed = truth.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    parsed.as_ref().unwrap_or(truth).get("func_name").and_then(Value::as_str).unwrap_or("the function").to_owned()
 }
 
 #[cfg(test)]
@@ -315,6 +356,58 @@ mod tests {
             (prompt("ifeval", None, json!({"instruction_id_list": [3]})), "x", None),
             (prompt("story", None, json!({})), "once upon a time", None),
         ];
+        let labels = label_all(&cases);
+        let invalid = labels.iter().filter(|label| label.reason.starts_with("invalid: ")).count();
+        assert_eq!(invalid, 2);
+    }
+
+    #[test]
+    fn the_functions_of_rlvr_data_sets_decide_and_malformed_ones_say_why() {
+        // Expectations from the published description of the dialect.
+        let words = json!({"func_name": "validate_word_constraint", "N": 3, "quantifier": "around", "options": null});
+        let choice = json!({"func_name": "validate_choice", "options": ["yes or no"]});
+        let cases = [
+            (prompt("if", Some(words.clone()), json!({})), "two words", Some(1.0)),
+            (prompt("if", Some(json!(words.to_string())), json!({})), "one", Some(0.0)),
+            (prompt("if", Some(choice.clone()), json!({})), "<think>no</think>yes", Some(1.0)),
+            (prompt("if", Some(choice), json!({})), "<answer>maybe</answer>", Some(0.0)),
+            (prompt("if", Some(json!({"func_name": "validate_no_commas"})), json!({"messages": []})), "a b", Some(1.0)),
+            (prompt("if", Some(json!({"func_name": "os.system"})), json!({})), "x", None),
+            (prompt("if", Some(json!("{\"func_name\": \"validate_title\"")), json!({})), "<<a>>", None),
+            (prompt("if", Some(json!({"func_name": "verify_keywords"})), json!({})), "x", None),
+        ];
+        let labels = label_all(&cases);
+        assert!(labels.iter().all(|label| label.verifier.as_deref() == Some("rlvr")));
+        let why: Vec<&str> = labels
+            .iter()
+            .filter_map(|label| label.reason.strip_prefix("invalid: "))
+            .filter(|why| !why.is_empty())
+            .collect();
+        assert_eq!(why.len(), 3, "{labels:?}");
+
+        let with = |rlvr| LabelVerifiableParams { rlvr, ..LabelVerifiableParams::default() };
+        let sentences =
+            Question::Constraint(json!({"func_name": "verify_sentence_constraint", "N": 2, "quantifier": "at least"}));
+        let reward = |rlvr| decide(&with(rlvr), &sentences, "Hi! There").reward;
+        assert_eq!([Edition::First, Edition::Revised].map(reward), [Some(0.0), Some(1.0)]);
+        let key = |rlvr| key(&with(rlvr), &sentences, "x");
+        assert_ne!(key(Edition::First), key(Edition::Revised));
+    }
+
+    #[test]
+    fn thinking_aloud_and_answer_tags_are_looked_through() {
+        let cases = [
+            (prompt("gsm8k", Some(json!("#### 12")), json!({})), "<think>13 or 14</think> So 12. ", Some(1.0)),
+            (prompt("gsm8k", Some(json!("#### 12")), json!({})), "<think>it is 12", Some(0.0)),
+            (prompt("gsm8k", Some(json!("#### 1,200")), json!({})), "<answer>1200</answer> (of 7)", Some(1.0)),
+            (prompt("math", Some(json!("so \\boxed{\\frac{3}{4}}")), json!({})), "<answer>$0.75$</answer>", Some(1.0)),
+            (prompt("math", Some(json!("x = y")), json!({})), "<think>\\boxed{x=y}</think>\\boxed{z}", Some(0.0)),
+        ];
+        label_all(&cases);
+    }
+
+    /// Labels all cases twice, the second time from memory, and checks each reward.
+    fn label_all(cases: &[(Prompt, &str, Option<f64>)]) -> Vec<VerifiableLabel> {
         let rows: Vec<Generation> =
             cases.iter().enumerate().map(|(i, (p, text, _))| generation(p, "h", i as u64, text)).collect();
         let harness = Harness::new();
@@ -328,12 +421,15 @@ mod tests {
             outputs.push(read::<VerifiableLabel>(ctx.output("rows").unwrap()));
         }
         assert_eq!(outputs[0], outputs[1]);
-        assert_eq!(memo.computed(), 7);
-        for (row, (_, text, reward)) in rows.iter().zip(&cases) {
+        assert_eq!(memo.computed(), cases.iter().filter(|(prompt, ..)| asks(prompt)).count());
+        for (row, (_, text, reward)) in rows.iter().zip(cases) {
             let label = outputs[0].iter().find(|label| label.generation_id == row.generation_id).unwrap();
             assert_eq!(label.verifiable_reward, *reward, "{text}: {}", label.reason);
         }
-        let invalid = outputs[0].iter().filter(|label| label.reason.starts_with("invalid: ")).count();
-        assert_eq!(invalid, 2);
+        outputs.swap_remove(0)
+    }
+
+    fn asks(prompt: &Prompt) -> bool {
+        !matches!(question(&LabelVerifiableParams::default(), prompt), Question::None(_) | Question::Malformed(_))
     }
 }

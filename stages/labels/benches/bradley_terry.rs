@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+mod measure;
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use lsn_labels::quality::{BradleyTerry, FitOptions, Outcome, Prior};
 use std::hint::black_box;
@@ -30,7 +32,7 @@ fn games() -> Vec<Outcome> {
     games
 }
 
-fn bradley_terry(criterion: &mut Criterion) {
+fn bradley_terry(criterion: &mut Criterion<measure::CpuTime>) {
     let games = games();
     let mut group = criterion.benchmark_group("bradley_terry");
     group.sample_size(20);
@@ -46,5 +48,9 @@ fn bradley_terry(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, bradley_terry);
+criterion_group! {
+    name = benches;
+    config = measure::cpu_time();
+    targets = bradley_terry
+}
 criterion_main!(benches);

@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+mod measure;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsn_labels::verifiable::ifeval::Instruction;
 use serde::Deserialize;
@@ -26,7 +28,7 @@ fn rows(language: bool) -> Vec<Row> {
     rows.filter(|row| LANGUAGE_TYPES.contains(&row.instruction_id.as_str()) == language).collect()
 }
 
-fn ifeval(criterion: &mut Criterion) {
+fn ifeval(criterion: &mut Criterion<measure::CpuTime>) {
     let mut group = criterion.benchmark_group("ifeval");
     for (name, language) in [("without_language", false), ("language", true)] {
         let rows = rows(language);
@@ -55,5 +57,9 @@ fn ifeval(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, ifeval);
+criterion_group! {
+    name = benches;
+    config = measure::cpu_time();
+    targets = ifeval
+}
 criterion_main!(benches);

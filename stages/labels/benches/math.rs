@@ -4,6 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench has no interface, and fails by panicking")]
 
+mod measure;
+
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsn_labels::verifiable::math::{Options, verify};
 use std::hint::black_box;
@@ -15,7 +17,7 @@ fn pairs() -> Vec<(String, String)> {
     rows.map(|row| (row["gold"].as_str().unwrap().to_owned(), row["pred"].as_str().unwrap().to_owned())).collect()
 }
 
-fn golden_pairs(criterion: &mut Criterion) {
+fn golden_pairs(criterion: &mut Criterion<measure::CpuTime>) {
     let pairs = pairs();
     let mut group = criterion.benchmark_group("math");
     group.throughput(Throughput::Elements(pairs.len() as u64));
@@ -28,5 +30,9 @@ fn golden_pairs(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, golden_pairs);
+criterion_group! {
+    name = benches;
+    config = measure::cpu_time();
+    targets = golden_pairs
+}
 criterion_main!(benches);

@@ -1,6 +1,8 @@
 //! Self-BLEU of 64 texts of 200 tokens, and the Vendi score of 64 embeddings. `benches/peers/nltk_self_bleu.py` scores the
 //! same texts: word `i` of text `t` is `w` with the number below.
 
+mod measure;
+
 use criterion::{Criterion, criterion_group, criterion_main};
 use lsn_labels::diversity::{BleuForm, BleuTokenizer, Order, Spectrum, self_bleu};
 use std::hint::black_box;
@@ -15,7 +17,7 @@ fn word(text: u64, position: u64) -> String {
     format!("w{}", uniform * uniform / 2000)
 }
 
-fn diversity(criterion: &mut Criterion) {
+fn diversity(criterion: &mut Criterion<measure::CpuTime>) {
     let texts: Vec<String> =
         (0..TEXTS).map(|text| (0..TOKENS).map(|i| word(text, i)).collect::<Vec<_>>().join(" ")).collect();
     let mut group = criterion.benchmark_group("diversity");
@@ -34,5 +36,9 @@ fn diversity(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, diversity);
+criterion_group! {
+    name = benches;
+    config = measure::cpu_time();
+    targets = diversity
+}
 criterion_main!(benches);

@@ -1,13 +1,16 @@
-//! An embedded decoder-only language model: weights, tokenizer, chat template, forward, batched decoding.
+//! An embedded decoder-only language model: weights, tokenizer, chat template, forward, batched decoding; text encoders of the
+//! BERT class.
 
 mod batch;
 mod config;
 mod cpu;
+mod encoder;
 mod error;
 mod generate;
 mod identity;
 pub mod kernel;
 mod model;
+mod reward;
 mod rope;
 mod sampling;
 mod source;
@@ -18,6 +21,7 @@ mod weights;
 
 pub use config::{Family, LayerAttention, ModelConfig};
 pub use cpu::{CpuModel, Forward, KvCache, Prefix, Segment, Workspace};
+pub use encoder::{Pooling, TextEncoder, unit_mean};
 pub use error::{LmError, LmResult};
 pub use generate::{FinishReason, Generated, GenerationOptions, GenerationRow, RowFailure};
 pub use identity::ModelDigest;

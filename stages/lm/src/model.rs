@@ -5,7 +5,7 @@ use crate::{
     ModelConfig, ModelDigest, RowFailure, TextTokenizer,
     config::token_ids,
     cpu::CpuDecoder,
-    generate,
+    generate, reward,
     tensor::{TensorDecoder, TensorModel},
     weights::Weights,
 };
@@ -56,6 +56,7 @@ pub struct LanguageModel {
     tokenizer: Option<TextTokenizer>,
     template: Option<ChatTemplate>,
     eos_ids: Vec<u32>,
+    reward_head: Option<Vec<f32>>,
 }
 
 impl LanguageModel {
@@ -68,18 +69,25 @@ impl LanguageModel {
         if !config_path.is_file() {
             return Err(LmError::MissingFile { dir: dir.to_owned(), file: "config.json" });
         }
-        let config = ModelConfig::read(&config_path)?;
+        let mut config = ModelConfig::read(&config_path)?;
+        let weights = Weights::open(dir)?;
+        let reward_head = reward::read_head(&mut config, &weights)?;
         let eos_ids = eos_ids(dir, &config)?;
         let tokenizer_path = dir.join("tokenizer.json");
         let tokenizer = tokenizer_path.is_file().then(|| TextTokenizer::from_file(&tokenizer_path)).transpose()?;
         Ok(Self {
             digest: ModelDigest::of_dir(dir)?,
             template: ChatTemplate::from_dir(dir, options.day)?,
-            network: Network::load(config, &Weights::open(dir)?, options)?,
+            network: Network::load(config, &weights, options)?,
             dir: dir.to_owned(),
             tokenizer,
             eos_ids,
+            reward_head,
         })
+    }
+
+    pub(crate) fn reward_head(&self) -> Option<&[f32]> {
+        self.reward_head.as_deref()
     }
 
     #[must_use]

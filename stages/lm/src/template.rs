@@ -2,12 +2,12 @@
 
 use crate::{LmError, LmResult};
 use minijinja::{
-    Environment, Error, ErrorKind, Value,
+    Environment, Error, ErrorKind, Output, State, Value, escape_formatter,
     syntax::SyntaxConfig,
-    value::{Kwargs, Serde},
+    value::{Kwargs, Serde, ValueKind},
 };
 use serde::Serialize;
-use std::{collections::BTreeMap, fmt, fmt::Write as _, path::Path};
+use std::{collections::BTreeMap, fmt, fmt::Write as _, io, path::Path, thread};
 
 /// One turn of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,6 +42,12 @@ pub struct ChatTemplate {
 }
 
 const NAME: &str = "chat_template";
+/// What one rendering may do: about as many instructions, or 64 MB of text and lists. A conversation of a million tokens takes
+/// a tenth of it. The engine does not charge for the text of a list inside `~`, nor for comparing lists: a template that doubles
+/// a list some thirty times and then does either is slow by its own making.
+const FUEL: u64 = 1_000_000;
+/// Stack for values as deeply nested as the fuel allows, in bytes; only what is used is ever backed by memory.
+const STACK: usize = 512 << 20;
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -88,6 +94,8 @@ impl ChatTemplate {
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, "raised").with_source(Raised(message)))
         });
+        environment.set_fuel(Some(FUEL));
+        environment.set_formatter(print_value);
         environment.add_filter("tojson", to_json);
         if let Some(day) = day {
             environment.add_function("strftime_now", move |format: String| day.format(&format));
@@ -141,7 +149,8 @@ impl ChatTemplate {
     /// `extra` are visible to the template and win over the special tokens.
     ///
     /// # Errors
-    /// [`LmError::TemplateRaised`] where the template refuses the conversation, [`LmError::Template`] where it is wrong.
+    /// [`LmError::TemplateRaised`] where the template refuses the conversation, [`LmError::Template`] where it is wrong or does
+    /// more work than any chat template needs.
     pub fn render(
         &self,
         messages: &[Message],
@@ -155,16 +164,24 @@ impl ChatTemplate {
         context.extend(extra.iter().map(|(name, value)| (name.as_str(), Value::from(Serde(value)))));
         context.insert("messages", Value::from(Serde(messages)));
         context.insert("add_generation_prompt", Value::from(add_generation_prompt));
-        let template = self.environment.get_template(NAME).map_err(|error| LmError::Template(error.to_string()))?;
-        template.render(context).map_err(|error| {
-            let mut source = std::error::Error::source(&error);
-            while let Some(inner) = source {
-                if let Some(raised) = inner.downcast_ref::<Raised>() {
-                    return LmError::TemplateRaised(raised.0.clone());
+        let render = || {
+            let template = self.environment.get_template(NAME).map_err(|error| LmError::Template(error.to_string()))?;
+            template.render(context).map_err(|error| {
+                let mut source = std::error::Error::source(&error);
+                while let Some(inner) = source {
+                    if let Some(raised) = inner.downcast_ref::<Raised>() {
+                        return LmError::TemplateRaised(raised.0.clone());
+                    }
+                    source = inner.source();
                 }
-                source = inner.source();
-            }
-            LmError::Template(format!("{error:#}"))
+                LmError::Template(format!("{error:#}"))
+            })
+        };
+        // Values that a template nests by the fuel's worth are dropped and printed by recursion.
+        thread::scope(|scope| {
+            let rendering = thread::Builder::new().name(NAME.to_owned()).stack_size(STACK).spawn_scoped(scope, render);
+            let rendering = rendering.map_err(|error| LmError::Template(format!("cannot start a thread: {error}")))?;
+            rendering.join().unwrap_or_else(|_| Err(LmError::Template("the template engine panicked".to_owned())))
         })
     }
 }
@@ -181,87 +198,142 @@ fn without_generation_tags(source: &str) -> String {
     source
 }
 
+/// Prints a value. A list that is in itself many times over is small until it is written out, so it is paid for first.
+fn print_value(out: &mut Output<'_>, state: &mut State<'_, '_>, value: &Value) -> Result<(), Error> {
+    if matches!(value.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::Iterable) {
+        let unpaid = write!(Meter(state), "{value}").is_err();
+        if unpaid {
+            state.consume_fuel(1)?;
+        }
+    }
+    escape_formatter(out, state, value)
+}
+
 /// `tojson` with Python's spacing and order: `json.dumps(value, ensure_ascii=False)`; `indent` as there.
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
+fn to_json(state: &State<'_, '_>, value: &Value, options: Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     let ascii = options.get::<Option<bool>>("ensure_ascii")?.unwrap_or(false);
     let sorted = options.get::<Option<bool>>("sort_keys")?.unwrap_or(false);
     let separators: Option<Vec<String>> = options.get("separators")?;
     options.assert_all_used()?;
-    let json = serde_json::to_value(value)
-        .map_err(|error| Error::new(ErrorKind::BadSerialization, "tojson").with_source(error))?;
+    let failed = |error| Error::new(ErrorKind::BadSerialization, "tojson").with_source(error);
+    serde_json::to_writer(Meter(state), value)
+        .map_err(|error| state.consume_fuel(1).err().unwrap_or_else(|| failed(error)))?;
+    let json = serde_json::to_value(value).map_err(failed)?;
     let mut separators = separators.unwrap_or_default().into_iter();
     let item = separators.next().unwrap_or_else(|| if indent.is_some() { "," } else { ", " }.to_owned());
     let key = separators.next().unwrap_or_else(|| ": ".to_owned());
-    let mut out = String::new();
-    Json { indent, ascii, sorted, item, key }.write(&json, 0, &mut out);
-    Ok(Value::from_safe_string(out))
+    let mut writer = Json { state, indent, ascii, sorted, item: &item, key: &key, out: String::new() };
+    writer.write(&json, 0)?;
+    Ok(Value::from_safe_string(writer.out))
 }
 
-struct Json {
+/// Takes fuel for what is written to it.
+struct Meter<'a, 'b, 'c>(&'a State<'b, 'c>);
+
+impl io::Write for Meter<'_, '_, '_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.consume_fuel(fuel(bytes.len())).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Write for Meter<'_, '_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.consume_fuel(fuel(text.len())).map_err(|_| fmt::Error)
+    }
+}
+
+/// What bytes cost, as the engine charges for its own.
+fn fuel(bytes: usize) -> u64 {
+    1 + bytes as u64 / 64
+}
+
+struct Json<'a, 'b, 'c> {
+    state: &'a State<'b, 'c>,
     indent: Option<usize>,
     ascii: bool,
     sorted: bool,
-    item: String,
-    key: String,
+    item: &'a str,
+    key: &'a str,
+    out: String,
 }
 
-impl Json {
-    fn write(&self, value: &serde_json::Value, depth: usize, out: &mut String) {
+impl Json<'_, '_, '_> {
+    fn write(&mut self, value: &serde_json::Value, depth: usize) -> Result<(), Error> {
         match value {
             serde_json::Value::Array(items) if !items.is_empty() => {
-                out.push('[');
+                self.put("[")?;
                 for (index, item) in items.iter().enumerate() {
-                    self.next(index, depth + 1, out);
-                    self.write(item, depth + 1, out);
+                    self.next(index, depth + 1)?;
+                    self.write(item, depth + 1)?;
                 }
-                self.line(depth, out);
-                out.push(']');
+                self.line(depth)?;
+                self.put("]")
             }
             serde_json::Value::Object(entries) if !entries.is_empty() => {
                 let mut entries: Vec<_> = entries.iter().collect();
                 if self.sorted {
                     entries.sort_by(|a, b| a.0.cmp(b.0));
                 }
-                out.push('{');
+                self.put("{")?;
                 for (index, (key, item)) in entries.into_iter().enumerate() {
-                    self.next(index, depth + 1, out);
-                    self.string(key, out);
-                    out.push_str(&self.key);
-                    self.write(item, depth + 1, out);
+                    self.next(index, depth + 1)?;
+                    self.string(key)?;
+                    self.put(self.key)?;
+                    self.write(item, depth + 1)?;
                 }
-                self.line(depth, out);
-                out.push('}');
+                self.line(depth)?;
+                self.put("}")
             }
-            serde_json::Value::String(text) => self.string(text, out),
-            other => out.push_str(&other.to_string()),
+            serde_json::Value::String(text) => self.string(text),
+            other => self.put(&other.to_string()),
         }
     }
 
-    fn string(&self, text: &str, out: &mut String) {
-        for c in serde_json::Value::from(text).to_string().chars() {
-            if self.ascii && !c.is_ascii() {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    let _ = write!(out, "\\u{unit:04x}");
-                }
+    fn put(&mut self, text: &str) -> Result<(), Error> {
+        self.state.consume_fuel(fuel(text.len()))?;
+        self.out.push_str(text);
+        Ok(())
+    }
+
+    fn string(&mut self, text: &str) -> Result<(), Error> {
+        let quoted = serde_json::Value::from(text).to_string();
+        if !self.ascii {
+            return self.put(&quoted);
+        }
+        let mut escaped = String::with_capacity(quoted.len());
+        for c in quoted.chars() {
+            if c.is_ascii() {
+                escaped.push(c);
             } else {
-                out.push(c);
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    let _ = write!(escaped, "\\u{unit:04x}");
+                }
             }
         }
+        self.put(&escaped)
     }
 
-    fn next(&self, index: usize, depth: usize, out: &mut String) {
+    fn next(&mut self, index: usize, depth: usize) -> Result<(), Error> {
         if index > 0 {
-            out.push_str(&self.item);
+            self.put(self.item)?;
         }
-        self.line(depth, out);
+        self.line(depth)
     }
 
-    fn line(&self, depth: usize, out: &mut String) {
+    fn line(&mut self, depth: usize) -> Result<(), Error> {
         if let Some(indent) = self.indent {
-            out.push('\n');
-            out.extend(std::iter::repeat_n(' ', indent * depth));
+            let width = indent.saturating_mul(depth);
+            self.state.consume_fuel(fuel(width))?;
+            self.out.push('\n');
+            self.out.extend(std::iter::repeat_n(' ', width));
         }
+        Ok(())
     }
 }
 
@@ -350,6 +422,40 @@ mod tests {
             r#"{"role":"user","content":"\u00e9"}"#
         );
         assert_eq!(render("{{ [1, {}] | tojson(indent=2) }}", None), "[\n  1,\n  {}\n]");
+    }
+
+    #[test]
+    fn no_template_works_without_end_or_grows_without_bound() {
+        let loops = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}";
+        let doubled = "{% set n = namespace(x='ab') %}{% for i in range(64) %}{% set n.x = n.x ~ n.x %}{% endfor %}";
+        let shared = "{% set n = namespace(x=[1]) %}{% for i in range(64) %}{% set n.x = [n.x, n.x] %}{% endfor %}";
+        let deep = "{% set n = namespace(x=[]) %}{% for i in range(99999) %}{% set n.x = [n.x] %}{% endfor %}";
+        let cases = [
+            loops.to_owned(),
+            doubled.to_owned(),
+            format!("{shared}{{{{ n.x | tojson }}}}"),
+            format!("{shared}{{{{ n.x }}}}"),
+            format!("{deep}{{{{ n.x | tojson(indent=9) }}}}"),
+            "{{ [[[[1]]]] | tojson(indent=99999999999999) }}".to_owned(),
+            "{{ range(9999) | list | tojson(separators=['x' * 99999, '']) }}".to_owned(),
+        ];
+        for source in cases {
+            let template = ChatTemplate::new(&source, BTreeMap::new(), None).unwrap();
+            let error = template.render(&[], true, &BTreeMap::new()).unwrap_err();
+            assert!(error.to_string().contains("fuel"), "{source}: {error}");
+        }
+        // Deep values are dropped, compared and printed without harm.
+        for source in
+            [deep.to_owned(), format!("{deep}{{% if n.x == n.x %}}y{{% endif %}}"), format!("{deep}{{{{ n.x }}}}")]
+        {
+            let template = ChatTemplate::new(&source, BTreeMap::new(), None).unwrap();
+            let _ = template.render(&[], true, &BTreeMap::new());
+        }
+        // A million words, in and out.
+        let long = Message::new("user", "word ".repeat(1_000_000));
+        let source = "{% for m in messages %}<|{{ m.role }}|>{{ m['content'] | trim + '\n' }}{% endfor %}";
+        let template = ChatTemplate::new(source, BTreeMap::new(), None).unwrap();
+        assert!(template.render(&[long], true, &BTreeMap::new()).unwrap().len() > 4_999_999);
     }
 
     #[test]

@@ -87,7 +87,7 @@ impl Weights {
 
     /// Full name of a tensor of the decoder, such as `layers.0.mlp.up_proj.weight`.
     fn full(&self, name: &str) -> String {
-        if name.starts_with("lm_head") {
+        if name.starts_with("lm_head") || name == crate::reward::HEAD {
             let stem = self.prefix.strip_suffix("model.").unwrap_or("");
             return format!("{stem}{name}");
         }

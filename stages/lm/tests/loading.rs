@@ -145,3 +145,31 @@ fn the_digest_follows_what_decides_the_text() {
     write_model(dir.path(), SMALL, 4);
     assert_ne!(digest(), before);
 }
+
+#[test]
+fn a_scalar_head_makes_a_reward_model() {
+    let dir = folder();
+    assert!(!load(dir.path()).unwrap().is_reward_model());
+    let config: Value =
+        serde_json::from_str(&std::fs::read_to_string(dir.path().join("config.json")).unwrap()).unwrap();
+    let mut config = config.as_object().cloned().unwrap();
+    config.insert("tie_word_embeddings".to_owned(), Value::from(false));
+    std::fs::write(dir.path().join("config.json"), serde_json::to_string(&config).unwrap()).unwrap();
+    // The head is one token's embedding, so the reward is that token's logit under a tied head.
+    let mut all = tensors(dir.path());
+    let (dtype, shape, data) = all["model.embed_tokens.weight"].clone();
+    let row = 4 * shape[1];
+    all.insert("score.weight".to_owned(), (dtype, vec![1, shape[1]], data[7 * row..8 * row].to_vec()));
+    let path = dir.path().join("model.safetensors");
+    write(&path, &all);
+    let model = load(dir.path()).unwrap();
+    assert!(model.is_reward_model());
+    let ids = model.encode_reply("2+2?", Some("Be short."), "4").unwrap();
+    let logits = model.logits(&ids).unwrap();
+    let expected = logits[logits.len() - SMALL.vocab + 7];
+    assert!((model.reward(&ids).unwrap() - expected).abs() < 1e-4, "{expected}");
+
+    all.insert("score.weight".to_owned(), (dtype, vec![2, shape[1]], data[..2 * row].to_vec()));
+    write(&path, &all);
+    assert!(load(dir.path()).err().unwrap().contains("score.weight"));
+}

@@ -42,13 +42,14 @@ impl Joined {
             Metric::Quality => self.quality.as_ref().map(|label| label.bradley_terry_rating),
             Metric::Diversity => {
                 let label = self.diversity.as_ref()?;
-                match params.diversity_metric {
+                let value = match params.diversity_metric {
                     DiversityMetric::EmbeddingEntropy => label.embedding_entropy,
                     DiversityMetric::LogEmbeddingEntropy => label.log_embedding_entropy,
                     DiversityMetric::VendiScore => label.vendi_score,
-                    DiversityMetric::SelfBleu => label.self_bleu.map(|x| -x),
-                    DiversityMetric::LogSelfBleu => label.log_self_bleu.map(|x| -x),
-                }
+                    DiversityMetric::SelfBleu => label.self_bleu,
+                    DiversityMetric::LogSelfBleu => label.log_self_bleu,
+                };
+                value.map(|value| f64::from(params.diversity_metric.sign()) * value)
             }
         };
         value.filter(|value| value.is_finite())

@@ -38,7 +38,7 @@ impl Stage for Score {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn inputs(&self, _params: &ScoreParams) -> Vec<Port> {
@@ -68,7 +68,7 @@ impl Stage for Score {
 
     fn run(&self, params: ScoreParams, ctx: &StageContext) -> StageResult<()> {
         let scorer = Scorer { global: moments(&params, ctx)?, params };
-        let mut report = Report::new(&scorer.global);
+        let mut report = Report::new(&scorer.global, &scorer.params);
         let mut ranking = Ranking::new(scorer.params.bootstrap, scorer.params.seed);
         let mut scored = DataSetWriter::create(ctx.output("scored")?)?;
         let mut training = DataSetWriter::create(ctx.output("training")?)?;
@@ -139,9 +139,14 @@ impl Scorer {
         let mut scored = Vec::with_capacity(rows.len());
         let mut eligible: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
         for row in rows {
-            let incomplete = self.missing(&row)?;
+            let [quality, diversity] = self.missing(&row)?;
+            report.without_quality += u64::from(quality);
+            report.without_diversity += u64::from(diversity);
+            let incomplete = quality || diversity;
             let row = self.row(row, normalization);
-            if incomplete && self.params.missing == Missing::DropRow {
+            if row.generation.defect().is_some() {
+                report.unusable += 1;
+            } else if incomplete && self.params.missing == Missing::DropRow {
                 report.missing_label += 1;
             } else if row.verifiable_reward.is_some_and(|reward| reward < 1.0) && !self.params.keep_incorrect {
                 report.incorrect += 1;
@@ -160,18 +165,17 @@ impl Scorer {
         Ok(scored)
     }
 
-    /// Whether a metric that applies to the row has no value.
-    fn missing(&self, row: &Joined) -> StageResult<bool> {
-        let missing = [Metric::Quality, Metric::Diversity]
-            .into_iter()
-            .find(|&metric| row.applies(metric) && row.value(metric, &self.params).is_none());
-        match missing {
-            Some(metric) if self.params.missing == Missing::Fail => Err(StageError::user(format!(
+    /// Whether quality or diversity applies to the row and has no value.
+    fn missing(&self, row: &Joined) -> StageResult<[bool; 2]> {
+        let metrics = [Metric::Quality, Metric::Diversity];
+        let missing = metrics.map(|metric| row.applies(metric) && row.value(metric, &self.params).is_none());
+        match metrics.iter().zip(missing).find(|(_, missing)| *missing) {
+            Some((metric, _)) if self.params.missing == Missing::Fail => Err(StageError::user(format!(
                 "generation {} ({}, seed {}) has no {metric} label",
                 row.generation.generation_id, row.generation.sampler_info.name, row.generation.seed
             ))
             .hint("label all generations, or choose another `missing`")),
-            other => Ok(other.is_some()),
+            _ => Ok(missing),
         }
     }
 

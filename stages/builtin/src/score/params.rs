@@ -73,6 +73,16 @@ pub enum DiversityMetric {
     LogSelfBleu,
 }
 
+impl DiversityMetric {
+    /// 1 where more is more diverse, −1 where more is less.
+    pub(super) fn sign(self) -> i8 {
+        match self {
+            Self::EmbeddingEntropy | Self::LogEmbeddingEntropy | Self::VendiScore => 1,
+            Self::SelfBleu | Self::LogSelfBleu => -1,
+        }
+    }
+}
+
 /// What happens to a row without a label that applies to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -102,7 +112,7 @@ pub struct ScoreParams {
     pub missing: Missing,
     /// Whether wrong answers to verifiable prompts may be trained on.
     pub keep_incorrect: bool,
-    /// How many of the best rows of each (prompt, seed) are trained on.
+    /// How many of the best rows of each (prompt, seed) are trained on; of equal scores, those that come first in the data set.
     pub top_k: u32,
     /// Further weights, as columns.
     pub combine: Combine,

@@ -16,12 +16,13 @@ use std::collections::BTreeMap;
 
 const METRICS: usize = 4;
 
-/// Mean and the bounds of its interval.
+/// Mean, the bounds of its interval, and the place by it among the samplers that have one, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct Estimate {
     pub mean: f64,
     pub low: f64,
     pub high: f64,
+    pub place: u32,
 }
 
 /// One sampler's place.
@@ -37,6 +38,15 @@ pub(super) struct Ranked {
     pub diversity: Option<Estimate>,
     /// Share of correct answers among those that can be verified.
     pub accuracy: Option<Estimate>,
+}
+
+impl Ranked {
+    const METRICS: [fn(&mut Self) -> &mut Option<Estimate>; METRICS] = [
+        |ranked| &mut ranked.score,
+        |ranked| &mut ranked.quality,
+        |ranked| &mut ranked.diversity,
+        |ranked| &mut ranked.accuracy,
+    ];
 }
 
 #[derive(Clone)]
@@ -100,7 +110,7 @@ impl Ranking {
         }
     }
 
-    /// The samplers, best mean score first.
+    /// The samplers, best mean score first; those of one mean in the order of their names.
     pub fn finish(self, confidence: f64) -> Vec<Ranked> {
         let mut ranked: Vec<Ranked> = self
             .samplers
@@ -114,6 +124,15 @@ impl Ranking {
             .collect();
         let mean = |ranked: &Ranked| ranked.score.map_or(f64::NEG_INFINITY, |score| score.mean);
         ranked.sort_by(|a, b| mean(b).total_cmp(&mean(a)));
+        for metric in Ranked::METRICS {
+            let mut estimates: Vec<&mut Estimate> =
+                ranked.iter_mut().filter_map(|ranked| metric(ranked).as_mut()).collect();
+            // Stable: samplers of one mean stay in the order of their scores.
+            estimates.sort_by(|a, b| b.mean.total_cmp(&a.mean));
+            for (estimate, place) in estimates.into_iter().zip(1..) {
+                estimate.place = place;
+            }
+        }
         ranked
     }
 }
@@ -151,7 +170,7 @@ fn estimate(sums: &Sums, metric: usize, confidence: f64) -> Option<Estimate> {
         means.get(place.min(means.len().saturating_sub(1))).copied().unwrap_or(mean)
     };
     let tail = (1.0 - confidence) / 2.0;
-    Some(Estimate { mean, low: quantile(tail), high: quantile(1.0 - tail) })
+    Some(Estimate { mean, low: quantile(tail), high: quantile(1.0 - tail), place: 0 })
 }
 
 /// The ranking as a table.
@@ -160,7 +179,12 @@ pub(super) fn to_csv(ranking: &[Ranked]) -> StageResult<Vec<u8>> {
     let mut out = csv::Writer::from_writer(Vec::new());
     let mut header = vec!["rank".to_owned(), "sampler".into(), "rows".into(), "training_rows".into()];
     for metric in ["score", "quality", "diversity", "accuracy"] {
-        header.extend([metric.to_owned(), format!("{metric}_low"), format!("{metric}_high")]);
+        header.extend([
+            metric.to_owned(),
+            format!("{metric}_low"),
+            format!("{metric}_high"),
+            format!("{metric}_place"),
+        ]);
     }
     out.write_record(header).map_err(|error| failed(error.to_string()))?;
     for (ranked, place) in ranking.iter().zip(1..) {
@@ -172,7 +196,10 @@ pub(super) fn to_csv(ranking: &[Ranked]) -> StageResult<Vec<u8>> {
         ];
         for estimate in [ranked.score, ranked.quality, ranked.diversity, ranked.accuracy] {
             record.extend(match estimate {
-                Some(Estimate { mean, low, high }) => [mean, low, high].map(|value| format!("{value:.6}")),
+                Some(Estimate { mean, low, high, place }) => {
+                    let [mean, low, high] = [mean, low, high].map(|value| format!("{value:.6}"));
+                    [mean, low, high, place.to_string()]
+                }
                 None => Default::default(),
             });
         }

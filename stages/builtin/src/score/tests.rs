@@ -158,6 +158,8 @@ fn filters_keep_the_best_and_the_correct_and_are_counted() {
         case.run(json!({"top_k": 1, "keep_incorrect": true, "weights": {"verifiable": 0.0}})).unwrap();
     assert!(training.iter().all(|row| row.generation.sampler_info.name == "c"));
 
+    let conventions = &report["conventions"];
+    assert_eq!((&conventions["normalize"], &conventions["diversity_sign"]), (&json!("all"), &json!(1)));
     let lines: Vec<_> = ranking.lines().collect();
     assert_eq!(lines.len(), 4);
     let ranked = &report["ranking"][0];
@@ -165,6 +167,16 @@ fn filters_keep_the_best_and_the_correct_and_are_counted() {
         let bound = |name: &str| ranked[metric][name].as_f64().unwrap();
         assert!(bound("low") <= bound("mean") && bound("mean") <= bound("high"), "{ranked}");
     }
+    // Each metric ranks the samplers for itself: c writes best, a most diversely.
+    let places = |metric: &str| -> Vec<(u64, String)> {
+        let of = |r: &Value| (r[metric]["place"].as_u64().unwrap(), r["sampler"].as_str().unwrap().to_owned());
+        let mut places: Vec<_> = report["ranking"].as_array().unwrap().iter().map(of).collect();
+        places.sort();
+        places
+    };
+    assert_eq!(places("quality")[0], (1, "c".to_owned()));
+    assert_eq!(places("diversity")[0], (1, "a".to_owned()));
+    assert_eq!(places("quality").iter().map(|(place, _)| *place).collect::<Vec<_>>(), [1, 2, 3]);
     let accuracy = |place: usize| report["ranking"][place]["accuracy"]["mean"].as_f64().unwrap();
     assert_eq!(accuracy(0) + accuracy(1) + accuracy(2), 2.0);
 }
@@ -189,6 +201,8 @@ fn missing_labels_follow_the_policy() {
     let (scored, ..) = case.run(json!({})).unwrap();
     let row = scored.iter().find(|row| row.generation.generation_id == gone.generation_id).unwrap();
     assert_eq!((row.bradley_terry_rating, row.normalized_quality), (None, Some(0.0)));
+    let report = case.run(json!({})).unwrap().2;
+    assert_eq!([&report["without_quality"], &report["without_diversity"]], [&json!(1), &json!(0)]);
     let (scored, ..) = case.run(json!({"missing": "worst"})).unwrap();
     let worst = scored.iter().filter_map(|row| row.normalized_quality).fold(f64::INFINITY, f64::min);
     let row = scored.iter().find(|row| row.generation.generation_id == gone.generation_id).unwrap();
@@ -198,6 +212,22 @@ fn missing_labels_follow_the_policy() {
     case.quality.push(gone.clone());
     case.quality.push(QualityLabel { prompt_id: Prompt::new("d", "other", None).prompt_id, ..gone });
     assert_eq!(case.run(json!({})).unwrap().2["unmatched_labels"], 1);
+}
+
+#[test]
+fn a_generation_that_failed_is_never_trained_on() {
+    let mut case = Case::new();
+    for row in case.generations.iter_mut().filter(|row| row.sampler_info.name == "c") {
+        if row.seed == 0 {
+            row.finish_reason = FinishReason::Error;
+        } else {
+            row.generation.clear();
+        }
+    }
+    let (scored, training, report, _) = case.run(json!({})).unwrap();
+    let rows = scored.iter().filter(|row| row.generation.sampler_info.name == "c").count() as u64;
+    assert!(training.iter().all(|row| row.generation.sampler_info.name != "c"));
+    assert_eq!(report["unusable"], rows);
 }
 
 #[test]

@@ -24,6 +24,9 @@ pub enum DataSetError {
     #[error("{}:{line}: row of prompt {prompt} belongs into shard {expected}", file.display())]
     WrongShard { file: PathBuf, line: u64, prompt: String, expected: u32 },
 
+    #[error("{}:{line}: row of more than {max} bytes", file.display())]
+    LongRow { file: PathBuf, line: u64, max: u64 },
+
     #[error("{} says {expected} rows but its shards hold {found}; a file was changed or cut short", path.display())]
     RowCount { path: PathBuf, expected: u64, found: u64 },
 

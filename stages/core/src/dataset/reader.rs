@@ -109,7 +109,8 @@ pub struct Rows<R> {
 impl<R: Record> Rows<R> {
     fn new(reader: &DataSetReader<R>, indices: std::ops::Range<u32>) -> Result<Self, DataSetError> {
         let whole = indices == (0..reader.schema.shards);
-        let mut shards = Vec::with_capacity(indices.len());
+        // As many as there are, not as many as a damaged schema says.
+        let mut shards = Vec::new();
         for index in indices {
             shards.push(Shard::open(&reader.directory, &reader.schema, index, reader.rejected.clone())?);
         }

@@ -4,13 +4,15 @@ use super::{Compression, DataSetError, Schema, rejected::Rejected};
 use crate::record::{PromptId, Record};
 use std::{
     fs::File,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Read},
     marker::PhantomData,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 const BUFFER: usize = 1 << 16;
+/// The longest row that is read, in bytes: a few kilobytes of a damaged compressed file could fill any memory.
+const MAX_ROW: u64 = 256 << 20;
 
 /// Rows of one shard, checked for order and place.
 pub(super) struct Shard<R> {
@@ -21,6 +23,7 @@ pub(super) struct Shard<R> {
     index: u32,
     shards: u32,
     last: Option<PromptId>,
+    max_row: u64,
     rejected: Arc<Rejected>,
     record: PhantomData<fn() -> R>,
 }
@@ -44,6 +47,7 @@ impl<R: Record> Shard<R> {
             index,
             shards: schema.shards,
             last: None,
+            max_row: MAX_ROW,
             rejected,
             record: PhantomData,
         })
@@ -53,11 +57,15 @@ impl<R: Record> Shard<R> {
     pub fn next_row(&mut self) -> Result<Option<R>, DataSetError> {
         loop {
             self.buffer.clear();
-            let read = self.lines.read_until(b'\n', &mut self.buffer).map_err(DataSetError::io("read", &self.file))?;
+            let mut line = (&mut self.lines).take(self.max_row + 1);
+            let read = line.read_until(b'\n', &mut self.buffer).map_err(DataSetError::io("read", &self.file))?;
             if read == 0 {
                 return Ok(None);
             }
             self.line += 1;
+            if read as u64 > self.max_row {
+                return Err(DataSetError::LongRow { file: self.file.clone(), line: self.line, max: self.max_row });
+            }
             let row = self.buffer.strip_suffix(b"\n").unwrap_or(&self.buffer);
             match serde_json::from_slice::<R>(row) {
                 Ok(row) => {
@@ -80,5 +88,35 @@ impl<R: Record> Shard<R> {
         }
         self.last = Some(prompt);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        dataset::{DataSetWriter, ReadOptions, WriteOptions},
+        record::Prompt,
+    };
+
+    #[test]
+    fn a_row_without_end_is_not_read_into_memory() {
+        let root = tempfile::tempdir().unwrap();
+        let directory = root.path().join("rows");
+        let options = WriteOptions { compression: Compression::Zstd, ..WriteOptions::default() };
+        let mut writer = DataSetWriter::create_with(&directory, options).unwrap();
+        writer.push(&Prompt::new("d", "x".repeat(1 << 20), None)).unwrap();
+        let schema = writer.finish().unwrap();
+        let open = |max_row| {
+            let rejected = Arc::new(Rejected::new(ReadOptions::default()));
+            let mut shard = Shard::<Prompt>::open(&directory, &schema, 0, rejected).unwrap();
+            shard.max_row = max_row;
+            shard
+        };
+        assert!(open(MAX_ROW).next_row().unwrap().is_some());
+        let mut short = open(1 << 16);
+        let error = short.next_row().err().unwrap();
+        assert!(matches!(error, DataSetError::LongRow { line: 1, max: 65536, .. }), "{error}");
+        assert!(short.buffer.capacity() < 1 << 18);
     }
 }

@@ -130,3 +130,14 @@ proptest! {
         prop_assert_eq!(sorted, entries);
     }
 }
+
+#[test]
+fn a_schema_that_claims_more_shards_than_there_are_costs_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("rows");
+    let schema = write(&path, &[label(prompt(0), "a")], WriteOptions::default());
+    let claimed = Schema { shards: u32::MAX, ..schema };
+    fs::write(path.join(SCHEMA_FILE), serde_json::to_vec(&claimed).unwrap()).unwrap();
+    let reader = DataSetReader::<DiversityLabel>::open(&path).unwrap();
+    assert!(matches!(reader.rows().err(), Some(DataSetError::WrongShard { .. } | DataSetError::Io { .. })));
+}

@@ -57,6 +57,16 @@ impl PairJudge for ScoreJudge {
     }
 }
 
+/// P(first is better), from the probabilities of the two answers that name the first and the second reply as a judge's next
+/// token; 0.5 where it gives neither.
+#[must_use]
+pub fn preference(first: f64, second: f64) -> f64 {
+    /// Below it, a judge says something else altogether.
+    const NEITHER: f64 = 1e-9;
+    let sum = first + second;
+    if sum > NEITHER { first / sum } else { 0.5 }
+}
+
 /// The logistic function, without overflow at either end.
 #[must_use]
 pub fn sigmoid(x: f64) -> f64 {

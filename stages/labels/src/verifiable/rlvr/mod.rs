@@ -16,12 +16,15 @@ use crate::{
     python::{self, Flags, Pattern, PatternError},
 };
 use arguments::Arguments;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use text::{divided_paragraphs, sentences, words};
 
 /// Which state of the reference. Four functions were changed after the first one: choice, sections, sentences and the
 /// frequency of words in capitals.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Edition {
     /// As the first RLVR data sets were used with: the reply must be *part of* an option; sections are counted exactly
     /// and without numbers; `!` ends no sentence; "around" means exactly for words in capitals.

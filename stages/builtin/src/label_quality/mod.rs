@@ -1,10 +1,14 @@
 //! `label.quality`: generations → a rating of each among the generations of its prompt and seed.
 //!
-//! Every (prompt, seed) is a Swiss tournament whose outcomes a Bradley–Terry model rates. The judge here is a language model
-//! that scores each distinct reply once; a comparison is `P(A better) = σ(β · (s(A) − s(B)))`.
+//! Every (prompt, seed) is a Swiss tournament whose outcomes a Bradley–Terry model rates. All tournaments of a chunk of prompts
+//! are played at once, so that a judge gets the questions of a round together. Judges are of two kinds:
+//! * scalar: each distinct reply is scored once, and a comparison is `P(A better) = σ(β · (s(A) − s(B)))`;
+//! * pairwise (`measure: pairwise`): a generative judge is shown both replies and asked which is better; P is that of the token
+//!   that names A, of both names' (C. Wang et al., "GRAM: A Generative Foundation Reward Model for Reward Generalization", arXiv
+//!   2506.14175). Both presentation orders are asked and averaged; the report says how often they disagree.
 //!
-//! What s is matters. The summed log-probability praises short replies, its mean per token praises dull and repetitive ones:
-//! a loop is all but certain after its first turn. So
+//! What the scalar s is matters. The summed log-probability praises short replies, its mean per token praises dull and
+//! repetitive ones: a loop is all but certain after its first turn. So
 //! * the reply ends in the end-of-text token where the generation did, so that stopping in the wrong place costs;
 //! * the sum is divided by `tokens^length_exponent` (1: mean per token; 0: the plain sum; between: Wu et al., arXiv 1609.08144);
 //! * `measure: typicality` replaces log-probability by its distance from what the judge expects at each place: minus the
@@ -12,24 +16,29 @@
 //!   typical sampling", arXiv 2202.00666); greedy and looping text is too certain, incoherent text too surprising;
 //! * the judge should be a stronger model than the one that wrote: a model that judges itself praises greedy decoding.
 
+mod pairwise;
+mod scalar;
+
 use crate::label_memo::{LabelMemo, for_each_chunk, pool};
-use lsn_digest::{Canonical, Digest};
-use lsn_labels::quality::{FitOptions, Prior, ScoreJudge, TournamentOptions, TournamentResult, rate, run_tournaments};
+use lsn_digest::Canonical;
+use lsn_labels::quality::{
+    FitOptions, PairJudge, Prior, QuestionTemplate, ScoreJudge, TournamentError, TournamentOptions, TournamentResult,
+    rate, run_tournaments,
+};
 use lsn_lm::{LanguageModel, LoadOptions};
 use lsn_stage::{
     ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
     dataset::{DataSetReader, DataSetWriter, Group},
-    record::{FinishReason, Generation, QualityLabel, Record},
+    record::{Generation, QualityLabel, Record},
 };
+use pairwise::{PairwiseJudge, Remembered};
+use scalar::{Evidence, ScalarJudge};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use std::{
-    collections::{BTreeMap, HashMap},
-    fs,
-};
+use std::{collections::BTreeMap, fs};
 
-/// What the judge reads off a reply.
+/// What the judge is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Measure {
@@ -38,6 +47,10 @@ pub enum Measure {
     Likelihood,
     /// Minus the distance between the reply's surprise and the surprise that the judge expects.
     Typicality,
+    /// The scalar of a reward model: a sequence-classification folder with one label. Its own scale suits `beta: 1`.
+    Reward,
+    /// Which of two replies is better, as the next token of a generative judge.
+    Pairwise,
 }
 
 /// Parameters of `label.quality`.
@@ -51,6 +64,12 @@ pub struct LabelQualityParams {
     pub beta: f64,
     /// Rounds of each tournament beyond `ceil(log2 n)`.
     pub extra_rounds: u32,
+    /// The question to a pairwise judge, with `{prompt}`, `{first}` and `{second}` in it; the judge's chat template goes around it.
+    pub question: String,
+    /// What the pairwise judge's answer begins with, up to the token that names the better reply.
+    pub cue: String,
+    /// What names the first and the second reply behind the cue; the first token of each counts.
+    pub answers: [String; 2],
     /// Virtual wins, and as many losses, of each player against an average one: the Bradley–Terry prior.
     pub prior_games: f64,
     /// Seed of the first pairings.
@@ -64,6 +83,9 @@ impl Default for LabelQualityParams {
             length_exponent: 1.0,
             beta: 4.0,
             extra_rounds: 1,
+            question: pairwise::QUESTION.to_owned(),
+            cue: pairwise::CUE.to_owned(),
+            answers: ["A".to_owned(), "B".to_owned()],
             prior_games: 0.5,
             seed: 0,
         }
@@ -120,23 +142,59 @@ impl Stage for LabelQuality {
             let message = format!("is {}, expected 0 (sum) to 2", params.length_exponent);
             issues.push(ParamIssue { pointer: "/length_exponent".to_owned(), message, suggestion: None });
         }
+        if let Err(missing) = QuestionTemplate::parse(&params.question) {
+            issues.push(ParamIssue { pointer: "/question".to_owned(), message: missing.to_string(), suggestion: None });
+        }
+        if params.answers[0] == params.answers[1] || params.answers.iter().any(String::is_empty) {
+            let message = "must be two different texts".to_owned();
+            issues.push(ParamIssue { pointer: "/answers".to_owned(), message, suggestion: None });
+        }
         if issues.is_empty() { Ok(()) } else { Err(issues) }
     }
 
     fn run(&self, params: LabelQualityParams, ctx: &StageContext) -> StageResult<()> {
         let reader = DataSetReader::<Generation>::open(&ctx.input("generations")?.path)?;
-        let judge = Judge::load(ctx, &params)?;
+        let model = LanguageModel::load(&ctx.input("judge")?.path, &LoadOptions::default())
+            .map_err(|error| StageError::user(format!("input `judge`: {error}")))?;
+        let judge = match params.measure {
+            Measure::Pairwise => Judge::Pairwise(PairwiseJudge::new(model, &params)?),
+            measure => Judge::Scalar(ScalarJudge::new(model, measure)?),
+        };
+        let memo = LabelMemo::open(ctx, "label.quality")?;
         let mut writer = DataSetWriter::create(ctx.output("rows")?)?;
         let mut summary = Summary::default();
         let pool = pool(ctx)?;
-        for_each_chunk(ctx, &reader, &judge.memo, |groups| {
-            for group in groups {
-                ctx.check_cancelled()?;
-                let scores = pool.install(|| judge.scores(&group))?;
-                for label in tournaments(&params, &group, &scores, &mut summary)? {
-                    writer.push(&label)?;
+        for_each_chunk(ctx, &reader, &memo, |groups| {
+            let labels = match &judge {
+                Judge::Scalar(judge) => {
+                    let mut evidence = Vec::with_capacity(groups.len());
+                    for group in &groups {
+                        ctx.check_cancelled()?;
+                        evidence.push(pool.install(|| judge.scores(group, &memo))?);
+                    }
+                    let tournaments = tournaments(&params, &groups, |g, i| evidence[g][i].is_some(), &mut summary);
+                    let score = |t: &Tournament<'_>| -> Vec<f64> {
+                        let known = t.rows.iter().filter_map(|&i| evidence[t.group][i]);
+                        known.map(|evidence| score(&params, evidence)).collect()
+                    };
+                    let scores = tournaments.iter().map(score).collect();
+                    play(
+                        &params,
+                        &tournaments,
+                        &mut ScoreJudge::new(scores, params.beta),
+                        |never| match never {},
+                        &mut summary,
+                    )?
                 }
-            }
+                Judge::Pairwise(judge) => {
+                    let rated = |g: usize, i: usize| pairwise::can_play(&groups[g].rows[i]);
+                    let tournaments = tournaments(&params, &groups, rated, &mut summary);
+                    let prompts = tournaments.iter().map(|t| &t.players[0].prompt).collect();
+                    let asked = judge.about(prompts, &pool);
+                    play(&params, &tournaments, &mut Remembered::new(asked, &memo, ctx), |error| error, &mut summary)?
+                }
+            };
+            labels.iter().try_for_each(|label| writer.push(label))?;
             Ok(())
         })?;
         writer.finish()?;
@@ -144,184 +202,94 @@ impl Stage for LabelQuality {
     }
 }
 
-/// The language model that scores replies, and what it scored before.
-struct Judge {
-    model: LanguageModel,
-    digest: Digest,
-    measure: Measure,
-    memo: LabelMemo,
-}
-
-/// What a reply is scored on: its sum over tokens and their number.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Evidence {
-    sum: f64,
-    tokens: u32,
-}
-
-impl Judge {
-    fn load(ctx: &StageContext, params: &LabelQualityParams) -> StageResult<Self> {
-        let artifact = ctx.input("judge")?;
-        let model = LanguageModel::load(&artifact.path, &LoadOptions::default())
-            .map_err(|error| StageError::user(format!("input `judge`: {error}")))?;
-        let digest = Digest::of(model.digest().to_string().as_bytes());
-        Ok(Self { model, digest, measure: params.measure, memo: LabelMemo::open(ctx, "label.quality")? })
-    }
-
-    fn key(&self, prompt: &[u32], reply: &[u32]) -> Digest {
-        let mut key = Canonical::new("lsn/row/label.quality/1");
-        key.digest(&self.digest).str(match self.measure {
-            Measure::Likelihood => "likelihood",
-            Measure::Typicality => "typicality",
-        });
-        for ids in [prompt, reply] {
-            let bytes: Vec<u8> = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-            key.bytes(&bytes);
-        }
-        key.finish()
-    }
-
-    /// The evidence on every row of one prompt; each distinct reply is scored once. Failed rows have none.
-    fn scores(&self, group: &Group<Generation>) -> StageResult<Vec<Option<Evidence>>> {
-        let Some(first) = group.rows.first() else { return Ok(Vec::new()) };
-        let failed = |error| StageError::user(format!("judge, prompt {}: {error}", group.prompt_id));
-        let prompt =
-            self.model.encode_prompt(&first.prompt.prompt, first.prompt.system_prompt.as_deref()).map_err(failed)?;
-        let mut replies = Vec::with_capacity(group.rows.len());
-        for row in &group.rows {
-            replies.push(self.reply(row)?);
-        }
-        let mut known: HashMap<&[u32], Evidence> = HashMap::new();
-        let mut missing: Vec<&[u32]> = Vec::new();
-        for reply in replies.iter().flatten() {
-            if known.contains_key(reply.as_slice()) || missing.contains(&reply.as_slice()) {
-                continue;
-            }
-            match self.memo.get(self.key(&prompt, reply))? {
-                Some(evidence) => {
-                    known.insert(reply, evidence);
-                }
-                None => missing.push(reply),
-            }
-        }
-        for (reply, evidence) in missing.iter().zip(self.evidence(&prompt, &missing).map_err(failed)?) {
-            self.memo.put(self.key(&prompt, reply), &evidence)?;
-            known.insert(reply, evidence);
-        }
-        Ok(replies.iter().map(|reply| reply.as_ref().and_then(|ids| known.get(ids.as_slice()).copied())).collect())
-    }
-
-    /// The judge's ids of a reply; none for a failed row or an empty one that did not even end.
-    fn reply(&self, row: &Generation) -> StageResult<Option<Vec<u32>>> {
-        if row.finish_reason == FinishReason::Error {
-            return Ok(None);
-        }
-        let encoded = self.model.tokenizer().and_then(|tokenizer| tokenizer.encode(&row.generation, false));
-        let mut ids = encoded.map_err(|error| StageError::user(format!("judge: {error}")))?;
-        if row.finish_reason == FinishReason::Stop {
-            ids.extend(self.model.eos_ids().first());
-        }
-        Ok(if ids.is_empty() { None } else { Some(ids) })
-    }
-
-    fn evidence(&self, prompt: &[u32], replies: &[&[u32]]) -> Result<Vec<Evidence>, lsn_lm::LmError> {
-        use rayon::prelude::*;
-        match self.measure {
-            Measure::Likelihood => {
-                let scored = self.model.score_continuations(prompt, replies)?;
-                Ok(scored
-                    .into_iter()
-                    .map(|tokens| Evidence {
-                        sum: tokens.iter().map(|&p| f64::from(p)).sum(),
-                        tokens: tokens.len() as u32,
-                    })
-                    .collect())
-            }
-            Measure::Typicality => replies
-                .par_iter()
-                .map(|reply| {
-                    let logits = self.model.continuation_logits(prompt, reply)?;
-                    let vocabulary = logits.len() / reply.len();
-                    let rows = logits.chunks_exact(vocabulary).zip(reply.iter());
-                    let sum = rows.map(|(row, &id)| excess(row, id as usize)).sum();
-                    Ok(Evidence { sum, tokens: reply.len() as u32 })
-                })
-                .collect(),
-        }
-    }
-}
-
-/// `ln p(token) + H`: how much more likely a token is than the distribution expects of its tokens.
-fn excess(logits: &[f32], token: usize) -> f64 {
-    let max = f64::from(logits.iter().copied().fold(f32::NEG_INFINITY, f32::max));
-    let (mut sum, mut weighted) = (0.0, 0.0);
-    for &logit in logits {
-        let shifted = f64::from(logit) - max;
-        let weight = shifted.exp();
-        sum += weight;
-        if weight > 0.0 {
-            weighted += weight * shifted;
-        }
-    }
-    f64::from(logits[token]) - max - weighted / sum
+enum Judge {
+    Scalar(ScalarJudge),
+    Pairwise(PairwiseJudge),
 }
 
 fn score(params: &LabelQualityParams, evidence: Evidence) -> f64 {
     let length = f64::from(evidence.tokens).powf(params.length_exponent);
     match params.measure {
-        Measure::Likelihood => evidence.sum / length,
+        Measure::Likelihood | Measure::Reward | Measure::Pairwise => evidence.sum / length,
         Measure::Typicality => -(evidence.sum / length).abs(),
     }
 }
 
-/// Plays and rates the tournaments of all seeds of one prompt.
-fn tournaments(
+/// The generations of one prompt and seed that meet each other; never none.
+struct Tournament<'a> {
+    /// The prompt's place in the chunk, and the places of the players among its rows.
+    group: usize,
+    rows: Vec<usize>,
+    players: Vec<&'a Generation>,
+    /// Seed of the pairings.
+    seed: u64,
+}
+
+/// The tournaments of all prompts and seeds of a chunk, among the rows that can be rated.
+fn tournaments<'a>(
     params: &LabelQualityParams,
-    group: &Group<Generation>,
-    evidence: &[Option<Evidence>],
+    groups: &'a [Group<Generation>],
+    rated: impl Fn(usize, usize) -> bool,
+    summary: &mut Summary,
+) -> Vec<Tournament<'a>> {
+    let mut all = Vec::new();
+    for (g, group) in groups.iter().enumerate() {
+        let mut seeds: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+        for (i, row) in group.rows.iter().enumerate() {
+            if rated(g, i) {
+                seeds.entry(row.seed).or_default().push(i);
+            } else {
+                summary.unrated += 1;
+            }
+        }
+        all.extend(seeds.into_iter().map(|(seed, rows)| Tournament {
+            group: g,
+            players: rows.iter().map(|&i| &group.rows[i]).collect(),
+            rows,
+            seed: pairing_seed(params.seed, group, seed),
+        }));
+    }
+    all
+}
+
+/// Plays the tournaments, all at once, and rates their players.
+fn play<J: PairJudge<Error: std::error::Error>>(
+    params: &LabelQualityParams,
+    tournaments: &[Tournament<'_>],
+    judge: &mut J,
+    failed: impl FnOnce(J::Error) -> StageError,
     summary: &mut Summary,
 ) -> StageResult<Vec<QualityLabel>> {
-    let mut seeds: BTreeMap<u64, Vec<(usize, f64)>> = BTreeMap::new();
-    for (i, row) in group.rows.iter().enumerate() {
-        match evidence[i] {
-            Some(evidence) => seeds.entry(row.seed).or_default().push((i, score(params, evidence))),
-            None => summary.unrated += 1,
-        }
-    }
-    let players: Vec<Vec<&str>> = seeds
-        .values()
-        .map(|players| players.iter().map(|(i, _)| group.rows[*i].generation.as_str()).collect())
-        .collect();
-    let pairing_seeds: Vec<u64> = seeds.keys().map(|&seed| pairing_seed(params.seed, group, seed)).collect();
-    let mut judge =
-        ScoreJudge::new(seeds.values().map(|p| p.iter().map(|(_, score)| *score).collect()).collect(), params.beta);
+    let players: Vec<Vec<&str>> =
+        tournaments.iter().map(|t| t.players.iter().map(|row| row.generation.as_str()).collect()).collect();
+    let seeds: Vec<u64> = tournaments.iter().map(|t| t.seed).collect();
     let options = TournamentOptions { extra_rounds: params.extra_rounds, both_orders: true };
-    let failed = |error: String| StageError::user(format!("tournament of prompt {}: {error}", group.prompt_id));
-    let results =
-        run_tournaments(&players, &pairing_seeds, &options, &mut judge).map_err(|error| failed(error.to_string()))?;
+    let results = run_tournaments(&players, &seeds, &options, judge).map_err(|error| match error {
+        TournamentError::Judge(error) => failed(error),
+        other => StageError::user(format!("tournaments: {other}")),
+    })?;
     let fit = FitOptions { prior: Prior::Anchor { games: params.prior_games }, ..FitOptions::default() };
-    let mut labels = Vec::with_capacity(group.rows.len());
-    for (players, result) in seeds.values().zip(&results) {
-        let ratings = rate(players.len(), &result.games, &fit).map_err(|error| failed(error.to_string()))?;
-        let mut games = vec![0; players.len()];
+    let mut labels = Vec::new();
+    for (tournament, result) in tournaments.iter().zip(&results) {
+        let prompt = tournament.players[0].prompt.prompt_id;
+        let ratings = rate(tournament.players.len(), &result.games, &fit)
+            .map_err(|error| StageError::user(format!("tournament of prompt {prompt}: {error}")))?;
+        let mut games = vec![0; tournament.players.len()];
         for game in &result.games {
             games[game.a] += 1;
             games[game.b] += 1;
         }
         summary.add(result, &ratings.standard_errors);
-        for (player, (i, _)) in players.iter().enumerate() {
-            let row = &group.rows[*i];
-            labels.push(QualityLabel {
-                prompt_id: row.prompt.prompt_id,
-                generation_id: row.generation_id,
-                sampler: row.sampler_info.name.clone(),
-                seed: row.seed,
-                bradley_terry_rating: ratings.ratings[player],
-                standard_error: Some(ratings.standard_errors[player]),
-                games: games[player],
-                points: result.scores[player],
-            });
-        }
+        labels.extend(tournament.players.iter().enumerate().map(|(player, row)| QualityLabel {
+            prompt_id: prompt,
+            generation_id: row.generation_id,
+            sampler: row.sampler_info.name.clone(),
+            seed: row.seed,
+            bradley_terry_rating: ratings.ratings[player],
+            standard_error: Some(ratings.standard_errors[player]),
+            games: games[player],
+            points: result.scores[player],
+        }));
     }
     Ok(labels)
 }
@@ -383,7 +351,7 @@ impl Summary {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{scalar::excess, *};
     use crate::label_tests::generation;
     use lsn_stage::record::Prompt;
 
@@ -401,11 +369,20 @@ mod tests {
         let prompt = Prompt::new("d", "p", None);
         let rows: Vec<Generation> =
             (0..10).map(|i| generation(&prompt, &format!("h{}", i / 2), i % 2, &format!("text {i}"))).collect();
-        let group = Group { prompt_id: prompt.prompt_id, rows };
-        let evidence: Vec<Option<Evidence>> =
-            (0..10).map(|i| (i != 9).then(|| Evidence { sum: -2.0 * f64::from(10 - i), tokens: 4 })).collect();
+        let groups = [Group { prompt_id: prompt.prompt_id, rows }];
+        let params = LabelQualityParams::default();
         let mut summary = Summary::default();
-        let labels = tournaments(&LabelQualityParams::default(), &group, &evidence, &mut summary).unwrap();
+        // The last row has no score.
+        let tournaments = tournaments(&params, &groups, |_, i| i != 9, &mut summary);
+        let scores = tournaments.iter().map(|t| t.rows.iter().map(|&i| 0.5 * i as f64).collect()).collect();
+        let labels = play(
+            &params,
+            &tournaments,
+            &mut ScoreJudge::new(scores, params.beta),
+            |never| match never {},
+            &mut summary,
+        )
+        .unwrap();
         assert_eq!((labels.len(), summary.unrated, summary.tournaments), (9, 1, 2));
         for seed in 0..2 {
             let mut ratings: Vec<(&str, f64)> = labels

@@ -1,4 +1,4 @@
-"""Pairs per CPU second of math-verify on the golden pairs: what `benches/math.rs` is measured against.
+"""Pairs per CPU second of math-verify on the golden pairs: what `stages/labels/benches/math.rs` is measured against.
 
 Needs `pip install math-verify==0.9.0 antlr4-python3-runtime==4.13.2`. Each pass parses and verifies every pair once,
 with the package's own caches emptied before it, and prints the best pass.
@@ -10,7 +10,8 @@ import pathlib
 import resource
 import sys
 
-from math_verify import grader, parse, parser, verify
+sys.path.pop(0)  # this file has the package's name
+from math_verify import grader, parse, parser, verify  # noqa: E402
 
 PASSES = 3
 
@@ -22,7 +23,7 @@ def cpu_seconds():
 
 def main():
     logging.disable(logging.CRITICAL)
-    root = pathlib.Path(__file__).resolve().parents[4]
+    root = pathlib.Path(__file__).resolve().parents[2]
     path = pathlib.Path(sys.argv[1]) if len(sys.argv) > 1 else root / "tests/vectors/math/verify.jsonl"
     pairs = [json.loads(line) for line in path.read_text().splitlines()]
     best, agreed = None, 0
