@@ -7,12 +7,13 @@
 use crate::label_memo::{LabelMemo, for_each_chunk, pool};
 use lsn_digest::{Canonical, Digest};
 use lsn_labels::diversity::{BleuForm, BleuTokenizer, Order, Spectrum, self_bleu};
-use lsn_lm::{LanguageModel, LoadOptions, TextEncoder, unit_mean};
+use lsn_lm::{LanguageModel, LoadOptions, TextEncoder};
 use lsn_stage::{
     ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
     dataset::{DataSetReader, DataSetWriter, Group},
     record::{DiversityLabel, FinishReason, Generation, Record},
 };
+use rayon::prelude::*;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};

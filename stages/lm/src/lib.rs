@@ -21,7 +21,7 @@ mod weights;
 
 pub use config::{Family, LayerAttention, ModelConfig};
 pub use cpu::{CpuModel, Forward, KvCache, Prefix, Segment, Workspace};
-pub use encoder::{Pooling, TextEncoder, unit_mean};
+pub use encoder::{Pooling, TextEncoder};
 pub use error::{LmError, LmResult};
 pub use generate::{FinishReason, Generated, GenerationOptions, GenerationRow, RowFailure};
 pub use identity::ModelDigest;

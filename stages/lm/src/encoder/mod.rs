@@ -109,7 +109,7 @@ impl TextEncoder {
 
 /// The mean of the rows of a row-major matrix, scaled to length 1; zeros stay zeros.
 #[must_use]
-pub fn unit_mean(rows: &[f32], width: usize) -> Vec<f32> {
+fn unit_mean(rows: &[f32], width: usize) -> Vec<f32> {
     let mut mean = vec![0.0_f64; width];
     for row in rows.chunks_exact(width) {
         mean.iter_mut().zip(row).for_each(|(sum, &x)| *sum += f64::from(x));
