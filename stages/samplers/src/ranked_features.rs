@@ -124,7 +124,12 @@ impl<T: Real> RankedFeatures<T> {
                 _ => self.runs.push(Run { ell, start: place, end: place + 1, tokens, ..Run::default() }),
             }
         }
+        // Where one token has nearly all the mass, its ℓ is all rounding; the sum of the others' masses says it exactly.
+        let Some(&Run { ell: top, tokens, .. }) = self.runs.first() else { return };
+        let others: f64 = self.runs[1..].iter().rev().map(|run| run.tokens * (run.ell - top).exp()).sum();
+        let max = -tokens.ln() - (others / tokens).ln_1p();
         for run in &mut self.runs {
+            run.ell = run.ell - top + max;
             run.mass = run.tokens * run.ell.exp();
         }
     }
