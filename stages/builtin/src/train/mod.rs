@@ -48,7 +48,7 @@ impl Stage for Train {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn determinism(&self) -> Determinism {
@@ -220,8 +220,7 @@ impl<'a> Training<'a> {
             gamma: params.gamma,
             max_grad_norm: params.max_grad_norm,
         };
-        let sampler = Sampler::with_initialization(params.network.clone(), params.seed, params.initialization)
-            .map_err(from_sampler)?;
+        let sampler = Sampler::new(params.network.clone(), params.seed).map_err(from_sampler)?;
         let mut trainer = Trainer::new(sampler, config)
             .and_then(|trainer| trainer.with_lr_factors(&params.lr_factors))
             .map_err(from_sampler)?;

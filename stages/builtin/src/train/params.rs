@@ -3,7 +3,7 @@
 use crate::generate::PromptForm;
 use lsn_heuristics::{Pipeline, ProcessorConfig};
 use lsn_lm::Day;
-use lsn_samplers::{AdamWConfig, Architecture, Initialization, ScheduleKind};
+use lsn_samplers::{AdamWConfig, Architecture, ScheduleKind};
 use lsn_stage::ParamIssue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,6 @@ use std::collections::BTreeMap;
 pub struct TrainParams {
     /// The network: `{architecture: SamplingNetwork, arguments: {…}}`.
     pub network: Architecture,
-    /// The parameters that training starts from.
-    pub initialization: Initialization,
     /// The processors whose result is the target at every position; null takes the pipeline that drew the row.
     pub target: Option<Vec<ProcessorConfig>>,
     /// How prompts reached the model: as in the `generate` stage that the rows come from.
@@ -70,7 +68,6 @@ impl Default for TrainParams {
     fn default() -> Self {
         Self {
             network: Architecture::default(),
-            initialization: Initialization::default(),
             target: None,
             prompt_form: PromptForm::default(),
             date: None,
