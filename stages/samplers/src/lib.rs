@@ -27,7 +27,6 @@ pub mod cuda;
 mod error;
 mod gate;
 mod grouping;
-mod initialization;
 mod interpolation;
 mod kernels;
 mod layout;
@@ -55,7 +54,6 @@ pub use architecture::{
 pub use checkpoint::{CONFIG_FILE, Checkpoint, REFERENCE_FILE, WEIGHTS_FILE};
 pub use error::{PackedError, RowError, SamplerError};
 pub use grouping::Grouping;
-pub use initialization::Initialization;
 pub use interpolation::TOLERANCE as INTERPOLATION_TOLERANCE;
 pub use layout::{Init, Layout, Tensor};
 pub use loss::{RowLoss, Target, loss_and_gradient};

@@ -10,12 +10,12 @@ use crate::{
     row::{LogitSet, Row},
 };
 
-/// The gate starts open: σ(SHARPNESS · 1) ≈ 1 for every token.
-const OPEN: f64 = 1.0;
-/// Sharpness that training starts from.
-const SHARPNESS: f64 = 15.0;
+/// The gate starts open, σ(SHARPNESS · OPEN) ≈ 1 for every token, but not so far that closing it takes long.
+const OPEN: f64 = 0.1;
+/// Sharpness that training starts from: high, because it rises slowly once it moves tokens at the cut only.
+const SHARPNESS: f64 = 60.0;
 /// Bound of the output layer's first weights: small, so that the network starts close to the identity.
-const OUTPUT_BOUND: f64 = 0.02;
+const OUTPUT_BOUND: f64 = 0.005;
 
 /// `x: [features; context]`, `h = silu(hidden(x))`, `[shift, gate] = output([h; x])`, `out = ℓ + shift + ln σ(e^sharpness·gate)`.
 ///

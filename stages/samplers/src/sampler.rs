@@ -1,8 +1,7 @@
 //! A sampler network with its parameters.
 
 use crate::{
-    Architecture, Grouping, INTERPOLATION_TOLERANCE, Initialization, LogitSet, RowError, RowLoss, SamplerError,
-    Statistic, Target,
+    Architecture, Grouping, INTERPOLATION_TOLERANCE, LogitSet, RowError, RowLoss, SamplerError, Statistic, Target,
     attention::{Attention, AttentionState},
     gate::Gate,
     grouping::Grouper,
@@ -58,18 +57,6 @@ impl<T: Real> Sampler<T> {
     /// # Errors
     /// The architecture's arguments do not fit together.
     pub fn new(architecture: Architecture, seed: u64) -> Result<Self, SamplerError> {
-        Self::with_initialization(architecture, seed, Initialization::Reference)
-    }
-
-    /// [`Sampler::new`] with a choice of where training starts.
-    ///
-    /// # Errors
-    /// As for [`Sampler::new`].
-    pub fn with_initialization(
-        architecture: Architecture,
-        seed: u64,
-        initialization: Initialization,
-    ) -> Result<Self, SamplerError> {
         architecture.check()?;
         let mut layout = Layout::default();
         let (network, statistics) = match &architecture {
@@ -93,7 +80,6 @@ impl<T: Real> Sampler<T> {
                 Init::Values(values) => params.extend(values.map(T::of)),
             }
         }
-        initialization.apply(&architecture, &layout, &mut params);
         Ok(Self { architecture, statistics, layout, network, params })
     }
 

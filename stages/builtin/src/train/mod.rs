@@ -6,6 +6,7 @@
 
 mod ahead;
 mod checkpoint;
+mod emphasis;
 mod log;
 mod params;
 mod replay;
@@ -124,9 +125,14 @@ fn train(params: &TrainParams, ctx: &StageContext, pool: &ThreadPool) -> StageRe
             let mut prepared = 0;
             for group in stream.groups_from(start, params.epochs) {
                 let stopped = || if outlet.is_closed() { Err(StageError::cancelled()) } else { ctx.check_cancelled() };
-                prepared += group.positions.len() as u64;
-                let replayed = pool.install(|| replay.load(&group.rows, stopped));
-                if !outlet.push(replayed.map(|replayed| (group.positions, replayed))) || prepared >= wanted {
+                prepared += (group.positions.len() - group.done) as u64;
+                let loaded = pool.install(|| {
+                    let replayed = replay.load(&group.rows, stopped)?;
+                    let mut positions = emphasis::draw(params, &group, &replayed)?;
+                    positions.drain(..group.done);
+                    Ok((positions, replayed))
+                });
+                if !outlet.push(loaded) || prepared >= wanted {
                     break;
                 }
             }
@@ -227,8 +233,7 @@ impl<'a> Training<'a> {
             gamma: params.gamma,
             max_grad_norm: params.max_grad_norm,
         };
-        let sampler = Sampler::with_initialization(params.network.clone(), params.seed, params.initialization)
-            .map_err(from_sampler)?;
+        let sampler = Sampler::new(params.network.clone(), params.seed).map_err(from_sampler)?;
         let mut trainer = Trainer::new(sampler, config)
             .and_then(|trainer| trainer.with_lr_factors(&params.lr_factors))
             .map_err(from_sampler)?

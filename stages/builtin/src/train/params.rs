@@ -3,7 +3,7 @@
 use crate::generate::PromptForm;
 use lsn_heuristics::{Pipeline, ProcessorConfig};
 use lsn_lm::Day;
-use lsn_samplers::{AdamWConfig, Architecture, Initialization, Precision, ScheduleKind};
+use lsn_samplers::{AdamWConfig, Architecture, Precision, ScheduleKind};
 use lsn_stage::ParamIssue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,6 @@ use std::collections::BTreeMap;
 pub struct TrainParams {
     /// The network: `{architecture: SamplingNetwork, arguments: {…}}`.
     pub network: Architecture,
-    /// The parameters that training starts from.
-    pub initialization: Initialization,
     /// The processors whose result is the target at every position; null takes the pipeline that drew the row.
     pub target: Option<Vec<ProcessorConfig>>,
     /// How prompts reached the model: as in the `generate` stage that the rows come from.
@@ -52,6 +50,10 @@ pub struct TrainParams {
     pub max_steps: Option<u64>,
     /// At most this many positions of each row, chosen at random; null takes all.
     pub positions_per_row: Option<usize>,
+    /// Share of the positions that are drawn in proportion to what their heuristic changes there (the KL divergence of the raw
+    /// logits from the target); the others are taken in turn. Most positions of a confident model have nothing to cut, and so
+    /// nothing to teach.
+    pub emphasis: f64,
     /// How many rows have their positions mixed with each other.
     pub shuffle_rows: usize,
     /// Share of the prompts that is held back for validation.
@@ -72,7 +74,6 @@ impl Default for TrainParams {
     fn default() -> Self {
         Self {
             network: Architecture::default(),
-            initialization: Initialization::default(),
             target: None,
             prompt_form: PromptForm::default(),
             date: None,
@@ -91,6 +92,7 @@ impl Default for TrainParams {
             epochs: 1,
             max_steps: None,
             positions_per_row: None,
+            emphasis: 0.0,
             shuffle_rows: 64,
             validation_fraction: 0.0,
             validation_positions: 512,
@@ -156,6 +158,9 @@ impl TrainParams {
                 let lower = if least == 0.0 { "of at least 0" } else { "above 0" };
                 issue(pointer, format!("is {value}, expected a number {lower}{upper}"));
             }
+        }
+        if !(0.0..=1.0).contains(&self.emphasis) {
+            issue("/emphasis", format!("is {}, expected a share of 0 to 1", self.emphasis));
         }
         if self.early_stopping.is_some() && self.validation_fraction == 0.0 {
             issue("/early_stopping", "needs a validation set, set `validation_fraction` above 0".to_owned());

@@ -3,7 +3,7 @@
 use super::samples::{Sample, Samples};
 use lsn_heuristics::{History, Scratch};
 use lsn_lm::LanguageModel;
-use lsn_samplers::{Example, Packer};
+use lsn_samplers::{Example, Packer, loss_and_gradient};
 use lsn_stage::{StageError, StageResult};
 use rayon::prelude::*;
 use std::{
@@ -220,6 +220,15 @@ impl Replayed {
     /// Examples of positions of these rows, in their order.
     pub fn examples(&self, positions: &[Position]) -> StageResult<Vec<Example>> {
         positions.par_iter().map(|&position| self.example(position)).collect()
+    }
+
+    /// What the heuristic changes at each position: the KL divergence of the raw logits from the target, in nats.
+    pub fn effects(&self, positions: &[Position]) -> StageResult<Vec<f64>> {
+        let effect = |&position: &Position| {
+            let Example { set, target } = self.example(position)?;
+            Ok(loss_and_gradient(&set, set.log_probs(), &target, 0.0, None).kl)
+        };
+        positions.par_iter().map(effect).collect()
     }
 
     fn example(&self, position: Position) -> StageResult<Example> {

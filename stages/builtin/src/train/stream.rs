@@ -11,6 +11,10 @@ use rand::seq::SliceRandom;
 pub struct Group {
     pub rows: Vec<u32>,
     pub positions: Vec<Position>,
+    /// How many of the positions an earlier attempt has done.
+    pub done: usize,
+    /// The epoch, and which group of it this is.
+    pub place: [u64; 2],
 }
 
 /// All positions of all epochs, group by group.
@@ -42,10 +46,11 @@ impl<'a> Stream<'a> {
             .flat_map(|&row| (0..self.samples.positions(row) as u32).map(move |index| Position { row, index }))
             .collect();
         positions.shuffle(&mut generator(self.seed, "group", &[epoch, index]));
-        Group { rows: rows.to_vec(), positions }
+        Group { rows: rows.to_vec(), positions, done: 0, place: [epoch, index] }
     }
 
-    /// The groups from position `start` of the whole stream on, over `epochs` epochs; the first one without what lies before.
+    /// The groups from position `start` of the whole stream on, over `epochs` epochs; the first one says what of it
+    /// lies before.
     pub fn groups_from(&self, start: u64, epochs: u64) -> impl Iterator<Item = Group> + '_ {
         let epoch_len = self.epoch_len();
         let first_epoch = start / epoch_len.max(1);
@@ -60,8 +65,7 @@ impl<'a> Stream<'a> {
                     return None;
                 }
                 let mut group = self.group(&rows, epoch, index);
-                group.positions.drain(..skip as usize);
-                skip = 0;
+                group.done = std::mem::take(&mut skip) as usize;
                 Some(group)
             })
         })
