@@ -170,6 +170,7 @@ struct Used {
 /// Runs a program and takes what the kernel counted for it.
 fn run(command: &mut Command) -> Used {
     let start = Instant::now();
+    #[expect(clippy::zombie_processes, reason = "`wait4` below waits for it")]
     let child = command.spawn().unwrap();
     let mut status = 0;
     let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();

@@ -59,9 +59,9 @@ fn every_setting_is_mimicked_by_every_architecture_and_measured_on_other_prompts
     let heuristics = ["temperature_0.7", "top_k_5"];
     // Axes of a matrix go by their names.
     assert_eq!(names, [local, ranked].map(|architecture| heuristics.map(|name| (name, architecture))).concat());
-    for row in 1..rows.len() {
-        assert!(number(row, "positions") > 20.0 && number(row, "raw_kl") > 0.0, "{:?}", rows[row]);
-        assert!(number(row, "least_kl") < 1e-6, "no ties: {:?}", rows[row]);
+    for (row, cells) in rows.iter().enumerate().skip(1) {
+        assert!(number(row, "positions") > 20.0 && number(row, "raw_kl") > 0.0, "{cells:?}");
+        assert!(number(row, "least_kl") < 1e-6, "no ties: {cells:?}");
     }
     // A temperature truncates nothing, and even a few steps come nearer to it than doing nothing.
     for row in [1, 3] {

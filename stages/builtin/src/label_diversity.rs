@@ -207,8 +207,8 @@ struct Embedder {
 }
 
 enum Network {
-    Encoder(TextEncoder),
-    LanguageModel { model: LanguageModel, layer: usize },
+    Encoder(Box<TextEncoder>),
+    LanguageModel { model: Box<LanguageModel>, layer: usize },
 }
 
 impl Embedder {
@@ -217,13 +217,19 @@ impl Embedder {
         let failed = |error| StageError::user(format!("input `embedder`: {error}"));
         if TextEncoder::is_encoder(&artifact.path) {
             let encoder = TextEncoder::load(&artifact.path).map_err(failed)?;
-            return Ok(Some(Self { digest: Digest::of(encoder.digest()), network: Network::Encoder(encoder) }));
+            return Ok(Some(Self {
+                digest: Digest::of(encoder.digest()),
+                network: Network::Encoder(Box::new(encoder)),
+            }));
         }
         let model = LanguageModel::load(&artifact.path, &LoadOptions::default()).map_err(failed)?;
         let layers = model.config().layers.len();
         Ok(Some(Self {
             digest: Digest::of(model.digest().to_string().as_bytes()),
-            network: Network::LanguageModel { model, layer: (layers * usize::from(params.layer_percent) + 50) / 100 },
+            network: Network::LanguageModel {
+                layer: (layers * usize::from(params.layer_percent) + 50) / 100,
+                model: Box::new(model),
+            },
         }))
     }
 
@@ -248,7 +254,7 @@ impl Embedder {
                 let embed = |text: &&'a str| encoder.embed(text).map(|embedded| (*text, embedded)).map_err(failed);
                 return texts.par_iter().map(embed).collect();
             }
-            Network::LanguageModel { model, layer } => (model, *layer),
+            Network::LanguageModel { model, layer } => (model.as_ref(), *layer),
         };
         let prompt =
             model.encode_prompt(&first.prompt.prompt, first.prompt.system_prompt.as_deref()).map_err(failed)?;

@@ -3,7 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-#[path = "../../../benches/cpu_time.rs"]
+#[path = "../../../benches/cpu_time/mod.rs"]
 mod cpu_time;
 #[path = "../tests/support/mod.rs"]
 mod support;

@@ -3,7 +3,7 @@
 //! `benches/peers/samplers.py` gives PyTorch's figures for the same shapes.
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-#[path = "../../../benches/cpu_time.rs"]
+#[path = "../../../benches/cpu_time/mod.rs"]
 mod cpu_time;
 mod scenarios;
 

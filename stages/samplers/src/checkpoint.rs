@@ -89,7 +89,8 @@ impl Checkpoint {
         fs::create_dir_all(directory).map_err(|error| failed(directory, error))?;
         let path = directory.join(WEIGHTS_FILE);
         let (layout, params) = (self.sampler.layout(), self.sampler.parameters());
-        let (dtype, to_bytes): (_, fn(&[f32]) -> Vec<u8>) = match precision {
+        type Encode = fn(&[f32]) -> Vec<u8>;
+        let (dtype, to_bytes): (_, Encode) = match precision {
             Precision::F32 => (Dtype::F32, f32::to_bytes),
             Precision::Bf16 => {
                 (Dtype::BF16, |values| values.iter().flat_map(|&value| bf16::from_f32(value).to_le_bytes()).collect())

@@ -62,7 +62,6 @@ macro_rules! products {
     ($features:literal, $rows:literal, [$($rest:literal)*]) => {
         /// One block: `R` rows of the result, `C` vectors of columns; of each, the elements of `mask` where it is only a `PART`.
         #[target_feature(enable = $features)]
-        #[expect(clippy::too_many_arguments, reason = "three strided matrices")]
         unsafe fn tile_block<const R: usize, const C: usize, const PART: bool>(
             (a, row_stride, column_stride): (*const f32, usize, usize),
             (b, b_stride): (*const f32, usize),

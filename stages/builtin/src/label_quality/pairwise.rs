@@ -267,8 +267,9 @@ mod tests {
         }
         assert_eq!(outputs[0], outputs[1]);
         assert_eq!(outputs[0].0.len(), 15);
-        // Both orders of each of two games in each of four rounds.
-        assert_eq!(outputs[0].1, 3 * 2 * 2 * 4);
+        // Both orders of each of two games in each of four rounds, but for rematches, whose answers are remembered.
+        let asked = outputs[0].1;
+        assert!(asked.is_multiple_of(2) && (3 * 2 * 2 * 3..=3 * 2 * 2 * 4).contains(&asked), "{asked}");
     }
 
     #[test]
