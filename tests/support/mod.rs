@@ -8,6 +8,7 @@ use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
@@ -93,6 +94,14 @@ impl Project {
         command.args(args).current_dir(&self.root).stdin(Stdio::null());
         command.env_remove("LSN_STORE").env_remove("LSN_PROFILE").env_remove("LSN_LOG").env_remove("LSN_RUN_ID");
         command.env_remove("LSN_LINK_OUTPUTS");
+        // Started in the background of a script, the tests ignore interrupts, which the program would take over.
+        // SAFETY: `signal` may be called between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::signal(libc::SIGINT, libc::SIG_DFL);
+                Ok(())
+            });
+        }
         command
     }
 

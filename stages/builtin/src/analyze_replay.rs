@@ -3,7 +3,7 @@
 use crate::analyze::AnalyzeParams;
 use crate::analyze_statistics::{Curves, Record};
 use crate::generate::{answer::state_seed, sampler::recorded_pipeline};
-use lsn_heuristics::{History, Scratch};
+use crate::teacher_forcing;
 use lsn_lm::LanguageModel;
 use lsn_report::{Candidate, Example};
 use lsn_samplers::{Sampler, Workspace};
@@ -131,29 +131,31 @@ impl<'a> Replayer<'a> {
             StageError::user(format!("generation {} of sampler `{sampler}`: {error}", generation.generation_id))
         };
         let (text, system) = (&generation.prompt.prompt, generation.prompt.system_prompt.as_deref());
-        let mut tokens = self.model.encode_prompt(text, system).map_err(|error| failed(error.to_string()))?;
-        let prompt_len = tokens.len();
-        let generated = &generation.token_ids[..generation.token_ids.len().min(most)];
-        let logits = self.model.continuation_logits(&tokens, generated).map_err(|error| failed(error.to_string()))?;
+        let prompt = self.model.encode_prompt(text, system).map_err(|error| failed(error.to_string()))?;
         let pipeline = recorded_pipeline(&generation.sampler_info).map_err(|error| failed(error.to_string()))?;
-        let mut state = pipeline.start(state_seed(generation, &pipeline.canonical()));
-        let (mut scratch, mut workspace) = (Scratch::default(), Workspace::default());
-        for (position, raw) in logits.chunks_exact(self.model.config().vocab_size).enumerate() {
-            let next = generated[position];
-            let mut target = raw.to_vec();
-            let history = History { tokens: &tokens, prompt_len };
-            pipeline
-                .process(&mut target, history, &mut state, &mut scratch)
-                .and_then(|()| pipeline.accept(next, &target, &mut state))
-                .map_err(|error| failed(error.to_string()))?;
-            let mut learned = raw.to_vec();
-            self.sampler.apply(&mut learned, &mut workspace).map_err(|error| failed(error.to_string()))?;
-            let distributions =
-                Distributions { raw: log_softmax(raw), target: log_softmax(&target), learned: log_softmax(&learned) };
-            visit(position, &distributions);
-            tokens.push(next);
+        let mut workspace = Workspace::default();
+        teacher_forcing::Replay {
+            model: self.model,
+            pipeline: &pipeline,
+            state_seed: state_seed(generation, &pipeline.canonical()),
+            prompt: &prompt,
+            generated: &generation.token_ids[..generation.token_ids.len().min(most)],
         }
-        Ok(())
+        .positions(
+            |_| true,
+            |position, raw, target| {
+                let mut learned = raw.to_vec();
+                self.sampler.apply(&mut learned, &mut workspace).map_err(|error| error.to_string())?;
+                let distributions = Distributions {
+                    raw: log_softmax(raw),
+                    target: log_softmax(target),
+                    learned: log_softmax(&learned),
+                };
+                visit(position, &distributions);
+                Ok(())
+            },
+        )
+        .map_err(failed)
     }
 }
 

@@ -6,9 +6,10 @@
 use crate::{
     generate::{PromptForm, answer::state_seed},
     label_memo::pool,
+    teacher_forcing,
     train::target_issue,
 };
-use lsn_heuristics::{History, Pipeline, ProcessorConfig, Scratch};
+use lsn_heuristics::{Pipeline, ProcessorConfig};
 use lsn_lm::{Day, LanguageModel, LoadOptions};
 use lsn_report::Measurement;
 use lsn_samplers::{Checkpoint, LogitSet, RowLoss, Sampler, Target, Workspace, loss_and_gradient};
@@ -176,35 +177,33 @@ impl Meter<'_> {
     fn row(&self, row: &ScoredRow) -> StageResult<Sums> {
         let generation = &row.generation;
         let failed = |error: String| StageError::user(format!("generation {}: {error}", generation.generation_id));
-        let mut tokens = self
-            .params
-            .prompt_form
-            .encode(self.model, &generation.prompt)
-            .map_err(|error| failed(error.to_string()))?;
-        let prompt_len = tokens.len();
+        let prompt = self.params.prompt_form.encode(self.model, &generation.prompt);
+        let prompt = prompt.map_err(|error| failed(error.to_string()))?;
         let most = self.params.max_positions.unwrap_or(usize::MAX);
-        let generated = &generation.token_ids[..generation.token_ids.len().min(most)];
-        let logits = self.model.continuation_logits(&tokens, generated).map_err(|error| failed(error.to_string()))?;
-        let mut state = self.pipeline.start(state_seed(generation, &self.pipeline.canonical()));
-        let (mut scratch, mut workspace) = (Scratch::default(), Workspace::default());
+        let mut workspace = Workspace::default();
         let mut sums = Sums::default();
-        for (raw, &next) in logits.chunks_exact(self.model.config().vocab_size).zip(generated) {
-            let mut target = raw.to_vec();
-            let history = History { tokens: &tokens, prompt_len };
-            self.pipeline
-                .process(&mut target, history, &mut state, &mut scratch)
-                .and_then(|()| self.pipeline.accept(next, &target, &mut state))
-                .map_err(|error| failed(error.to_string()))?;
-            tokens.push(next);
-            let set = LogitSet::distinct(raw).map_err(|error| failed(error.to_string()))?;
-            let target = Target::new(&set, &target).map_err(|error| failed(error.to_string()))?;
-            sums.add(&Sums {
-                positions: 1,
-                raw: loss_and_gradient(&set, set.log_probs(), &target, 0.0, None),
-                learned: self.sampler.loss(&set, &target, 0.0, &mut workspace),
-                least_kl: target.least_kl(&set),
-            });
+        teacher_forcing::Replay {
+            model: self.model,
+            pipeline: self.pipeline,
+            state_seed: state_seed(generation, &self.pipeline.canonical()),
+            prompt: &prompt,
+            generated: &generation.token_ids[..generation.token_ids.len().min(most)],
         }
+        .positions(
+            |_| true,
+            |_, raw, target| {
+                let set = LogitSet::distinct(raw).map_err(|error| error.to_string())?;
+                let target = Target::new(&set, target).map_err(|error| error.to_string())?;
+                sums.add(&Sums {
+                    positions: 1,
+                    raw: loss_and_gradient(&set, set.log_probs(), &target, 0.0, None),
+                    learned: self.sampler.loss(&set, &target, 0.0, &mut workspace),
+                    least_kl: target.least_kl(&set),
+                });
+                Ok(())
+            },
+        )
+        .map_err(failed)?;
         Ok(sums)
     }
 }

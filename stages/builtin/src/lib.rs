@@ -24,6 +24,7 @@ mod label_verifiable;
 mod pretrain;
 mod prompts;
 mod score;
+mod teacher_forcing;
 mod tokenizer;
 mod train;
 mod verify;

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-mod measure;
+#[path = "../../../benches/cpu_time/mod.rs"]
+mod cpu_time;
 
+use cpu_time::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use lsn_labels::quality::{BradleyTerry, FitOptions, Outcome, Prior};
 use std::hint::black_box;
@@ -32,7 +34,7 @@ fn games() -> Vec<Outcome> {
     games
 }
 
-fn bradley_terry(criterion: &mut Criterion<measure::CpuTime>) {
+fn bradley_terry(criterion: &mut Criterion<CpuTime>) {
     let games = games();
     let mut group = criterion.benchmark_group("bradley_terry");
     group.sample_size(20);
@@ -50,7 +52,7 @@ fn bradley_terry(criterion: &mut Criterion<measure::CpuTime>) {
 
 criterion_group! {
     name = benches;
-    config = measure::cpu_time();
+    config = Criterion::default().with_measurement(CpuTime);
     targets = bradley_terry
 }
 criterion_main!(benches);

@@ -3,8 +3,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
-mod measure;
+#[path = "../../../benches/cpu_time/mod.rs"]
+mod cpu_time;
 
+use cpu_time::CpuTime;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsn_labels::verifiable::ifeval::Instruction;
 use serde::Deserialize;
@@ -28,7 +30,7 @@ fn rows(language: bool) -> Vec<Row> {
     rows.filter(|row| LANGUAGE_TYPES.contains(&row.instruction_id.as_str()) == language).collect()
 }
 
-fn ifeval(criterion: &mut Criterion<measure::CpuTime>) {
+fn ifeval(criterion: &mut Criterion<CpuTime>) {
     let mut group = criterion.benchmark_group("ifeval");
     for (name, language) in [("without_language", false), ("language", true)] {
         let rows = rows(language);
@@ -59,7 +61,7 @@ fn ifeval(criterion: &mut Criterion<measure::CpuTime>) {
 
 criterion_group! {
     name = benches;
-    config = measure::cpu_time();
+    config = Criterion::default().with_measurement(CpuTime);
     targets = ifeval
 }
 criterion_main!(benches);

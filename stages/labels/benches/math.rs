@@ -4,8 +4,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a bench has no interface, and fails by panicking")]
 
-mod measure;
+#[path = "../../../benches/cpu_time/mod.rs"]
+mod cpu_time;
 
+use cpu_time::CpuTime;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use lsn_labels::verifiable::math::{Options, verify};
 use std::hint::black_box;
@@ -17,7 +19,7 @@ fn pairs() -> Vec<(String, String)> {
     rows.map(|row| (row["gold"].as_str().unwrap().to_owned(), row["pred"].as_str().unwrap().to_owned())).collect()
 }
 
-fn golden_pairs(criterion: &mut Criterion<measure::CpuTime>) {
+fn golden_pairs(criterion: &mut Criterion<CpuTime>) {
     let pairs = pairs();
     let mut group = criterion.benchmark_group("math");
     group.throughput(Throughput::Elements(pairs.len() as u64));
@@ -32,7 +34,7 @@ fn golden_pairs(criterion: &mut Criterion<measure::CpuTime>) {
 
 criterion_group! {
     name = benches;
-    config = measure::cpu_time();
+    config = Criterion::default().with_measurement(CpuTime);
     targets = golden_pairs
 }
 criterion_main!(benches);

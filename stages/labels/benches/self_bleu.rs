@@ -1,8 +1,12 @@
 //! Self-BLEU of 64 texts of 200 tokens, and the Vendi score of 64 embeddings. `benches/peers/nltk_self_bleu.py` scores the
 //! same texts: word `i` of text `t` is `w` with the number below.
 
-mod measure;
+#![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
+#[path = "../../../benches/cpu_time/mod.rs"]
+mod cpu_time;
+
+use cpu_time::CpuTime;
 use criterion::{Criterion, criterion_group, criterion_main};
 use lsn_labels::diversity::{BleuForm, BleuTokenizer, Order, Spectrum, self_bleu};
 use std::hint::black_box;
@@ -17,7 +21,7 @@ fn word(text: u64, position: u64) -> String {
     format!("w{}", uniform * uniform / 2000)
 }
 
-fn diversity(criterion: &mut Criterion<measure::CpuTime>) {
+fn diversity(criterion: &mut Criterion<CpuTime>) {
     let texts: Vec<String> =
         (0..TEXTS).map(|text| (0..TOKENS).map(|i| word(text, i)).collect::<Vec<_>>().join(" ")).collect();
     let mut group = criterion.benchmark_group("diversity");
@@ -38,7 +42,7 @@ fn diversity(criterion: &mut Criterion<measure::CpuTime>) {
 
 criterion_group! {
     name = benches;
-    config = measure::cpu_time();
+    config = Criterion::default().with_measurement(CpuTime);
     targets = diversity
 }
 criterion_main!(benches);

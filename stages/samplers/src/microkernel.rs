@@ -35,11 +35,27 @@ pub(crate) unsafe fn multiply_add(
     stride: usize,
     accumulate: bool,
 ) -> bool {
+    // SAFETY: the processor has the instructions that were detected; the rest is the caller's promise.
+    unsafe { multiply_add_at(VectorLevel::detected(), a, b, out, stride, accumulate) }
+}
+
+/// [`multiply_add`] with the instructions of a level.
+///
+/// # Safety
+/// As for [`multiply_add`], and the processor has these instructions.
+unsafe fn multiply_add_at(
+    level: VectorLevel,
+    a: View<'_, f32>,
+    b: View<'_, f32>,
+    out: &mut [f32],
+    stride: usize,
+    accumulate: bool,
+) -> bool {
     let Some(shape) = fits(&a, &b) else { return false };
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: the processor has the instructions; the rest is the caller's promise.
-        match (VectorLevel::detected(), shape) {
+        match (level, shape) {
             (VectorLevel::Avx512, Shape::Tile) => unsafe { avx512::tile(a, b, out, stride, accumulate) },
             (VectorLevel::Avx512, Shape::Dots) => unsafe { avx512::dots(a, b, out, stride, accumulate) },
             (VectorLevel::Avx2, Shape::Tile) => unsafe { avx2::tile(a, b, out, stride, accumulate) },
@@ -50,7 +66,7 @@ pub(crate) unsafe fn multiply_add(
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        let _ = (shape, out, stride, accumulate, VectorLevel::detected());
+        let _ = (shape, level, out, stride, accumulate);
         false
     }
 }
@@ -392,6 +408,16 @@ mod avx2 {
 mod tests {
     use super::*;
 
+    /// The levels that the running processor has.
+    fn levels() -> Vec<VectorLevel> {
+        let mut levels = vec![VectorLevel::detected()];
+        #[cfg(target_arch = "x86_64")]
+        if levels[0] == VectorLevel::Avx512 && is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            levels.push(VectorLevel::Avx2);
+        }
+        levels
+    }
+
     /// All four ways of laying out the factors, all remainders of rows and columns, with and without accumulation.
     #[test]
     fn products_are_those_of_the_definition() {
@@ -416,10 +442,13 @@ mod tests {
                     f64::from(view.data[row * view.row_stride + column * view.column_stride])
                 };
                 let stride = columns + 3;
-                for accumulate in [false, true] {
+                for (level, accumulate) in levels().into_iter().flat_map(|level| [(level, false), (level, true)]) {
                     let before: Vec<f32> = (0..rows * stride).map(|seed| number(seed + 3)).collect();
                     let mut out = before.clone();
-                    crate::kernels::multiply_add(a, b, &mut out, stride, accumulate);
+                    // SAFETY: the processor has the level; factors and result lie within their slices.
+                    if !unsafe { multiply_add_at(level, a, b, &mut out, stride, accumulate) } {
+                        crate::kernels::multiply_add(a, b, &mut out, stride, accumulate);
+                    }
                     for row in 0..rows {
                         for column in 0..stride {
                             let at = row * stride + column;

@@ -176,3 +176,30 @@ pub(crate) fn target_issue(processors: &[ProcessorConfig]) -> Option<String> {
         Ok(pipeline) => pipeline.needs().first().map(|needed| format!("needs further logits `{needed}`")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lsn_samplers::SamplingNetwork;
+
+    #[test]
+    fn parameters_that_cannot_work_are_all_named() {
+        let params = TrainParams {
+            lr: 0.0,
+            epochs: 0,
+            validation_fraction: 1.0,
+            early_stopping: Some(3),
+            network: Architecture::SamplingNetwork(SamplingNetwork {
+                d_model: 32,
+                d_ff: 64,
+                n_blocks: 4,
+                n_heads: 5,
+                scale: true,
+            }),
+            ..TrainParams::default()
+        };
+        let pointers: Vec<String> = params.issues().into_iter().map(|issue| issue.pointer).collect();
+        assert_eq!(pointers, ["/network", "/epochs", "/lr", "/validation_fraction"]);
+        assert!(TrainParams::default().issues().is_empty());
+    }
+}

@@ -1,7 +1,7 @@
 //! Replaying the frozen model: what the chosen positions of rows teach, packed, and kept on disk between uses.
 
 use super::samples::{Sample, Samples};
-use lsn_heuristics::{History, Scratch};
+use crate::teacher_forcing;
 use lsn_lm::LanguageModel;
 use lsn_samplers::{Example, Packer, loss_and_gradient};
 use lsn_stage::{StageError, StageResult};
@@ -175,39 +175,27 @@ impl<'a> Replay<'a> {
     /// Raw logits and targets of one row, position by position.
     fn replay(&self, sample: &Sample) -> StageResult<PackedRow> {
         let started = Instant::now();
-        let vocabulary = self.model.config().vocab_size;
-        let failed = |error: &dyn std::fmt::Display| StageError::user(format!("replaying a training row: {error}"));
         let wanted = sample.positions.last().map_or(0, |&last| last as usize + 1);
-        let raw = self
-            .model
-            .continuation_logits(&sample.prompt, &sample.generated[..wanted])
-            .map_err(|error| failed(&error))?;
-        let pipeline = self.samples.pipeline(sample.pipeline);
-        let mut state = pipeline.start(sample.state_seed);
-        let (mut scratch, mut packer, mut pack_nanos) = (Scratch::default(), Packer::default(), 0);
-        let mut tokens = sample.prompt.clone();
-        let mut target = Vec::new();
+        let (mut packer, mut pack_nanos) = (Packer::default(), 0);
         let mut packed = PackedRow { bytes: Vec::new(), ends: Vec::with_capacity(sample.positions.len()) };
-        for (position, raw) in raw.chunks_exact(vocabulary).enumerate() {
-            let next = sample.generated[position];
-            let chosen = sample.positions.binary_search(&(position as u32)).is_ok();
-            if chosen || pipeline.is_stateful() {
-                target.clear();
-                target.extend_from_slice(raw);
-                let history = History { tokens: &tokens, prompt_len: sample.prompt.len() };
-                pipeline
-                    .process(&mut target, history, &mut state, &mut scratch)
-                    .and_then(|()| pipeline.accept(next, &target, &mut state))
-                    .map_err(|error| failed(&error))?;
-                if chosen {
-                    let started = Instant::now();
-                    packer.pack(raw, &target, &mut packed.bytes).map_err(|error| failed(&error))?;
-                    packed.ends.push(packed.bytes.len() as u64);
-                    pack_nanos += nanos(started);
-                }
-            }
-            tokens.push(next);
+        teacher_forcing::Replay {
+            model: self.model,
+            pipeline: self.samples.pipeline(sample.pipeline),
+            state_seed: sample.state_seed,
+            prompt: &sample.prompt,
+            generated: &sample.generated[..wanted],
         }
+        .positions(
+            |position| sample.positions.binary_search(&(position as u32)).is_ok(),
+            |_, raw, target| {
+                let started = Instant::now();
+                packer.pack(raw, target, &mut packed.bytes).map_err(|error| error.to_string())?;
+                packed.ends.push(packed.bytes.len() as u64);
+                pack_nanos += nanos(started);
+                Ok(())
+            },
+        )
+        .map_err(|error| StageError::user(format!("replaying a training row: {error}")))?;
         add(&self.cost.replayed, packed.ends.len() as u64);
         add(&self.cost.packed_bytes, packed.bytes.len() as u64);
         add(&self.cost.pack_nanos, pack_nanos);

@@ -498,24 +498,3 @@ fn a_target_stands_in_for_every_rows_own_pipeline() {
         );
     }
 }
-
-#[test]
-fn parameters_that_cannot_work_are_all_named() {
-    let params = TrainParams {
-        lr: 0.0,
-        epochs: 0,
-        validation_fraction: 1.0,
-        early_stopping: Some(3),
-        network: Architecture::SamplingNetwork(SamplingNetwork {
-            d_model: 32,
-            d_ff: 64,
-            n_blocks: 4,
-            n_heads: 5,
-            scale: true,
-        }),
-        ..TrainParams::default()
-    };
-    let pointers: Vec<String> = Train.check(&params).unwrap_err().into_iter().map(|issue| issue.pointer).collect();
-    assert_eq!(pointers, ["/network", "/epochs", "/lr", "/validation_fraction"]);
-    assert!(Train.check(&TrainParams::default()).is_ok());
-}
