@@ -283,6 +283,22 @@ impl Parser<'_> {
 
     /// `operand (joint operand)*`, joined from the left, the longest first.
     fn chain(&mut self, at: u32, operand: Rule, joint: impl Fn(Kind) -> Option<Joint>) -> Found {
+        self.prolonged(at, operand, |parser, (end, node), seen| {
+            let Some(joint) = parser.kind(end).and_then(&joint) else { return Vec::new() };
+            let right = parser.ends(operand, end + 1);
+            let new = right.iter().rev().filter(|(next, _)| !seen.contains(next));
+            new.map(|&(next, right)| (next, parser.add(joint.node(node, right)))).collect()
+        })
+    }
+
+    /// What `operand` matches at a place, and all that this can be prolonged to, step by step, the longest first; of several ways to
+    /// one end, the first. `longer` gives the next steps of one, the least wanted first; it is told which ends were reached.
+    fn prolonged(
+        &mut self,
+        at: u32,
+        operand: Rule,
+        mut longer: impl FnMut(&mut Self, (u32, NodeId), &[u32]) -> Vec<(u32, NodeId)>,
+    ) -> Found {
         let mut found = Found::default();
         let mut seen: Vec<u32> = Vec::new();
         // Each step is either still to be prolonged or, when met again, done with.
@@ -298,14 +314,7 @@ impl Parser<'_> {
             }
             seen.push(end);
             steps.push((end, node, true));
-            if let Some(joint) = self.kind(end).and_then(&joint) {
-                for &(next, right) in self.ends(operand, end + 1).iter().rev() {
-                    if !seen.contains(&next) {
-                        let joined = self.add(joint.node(node, right));
-                        steps.push((next, joined, false));
-                    }
-                }
-            }
+            steps.extend(longer(self, (end, node), &seen).into_iter().map(|(end, node)| (end, node, false)));
         }
         found
     }

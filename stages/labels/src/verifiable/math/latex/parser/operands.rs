@@ -18,27 +18,11 @@ impl Parser<'_> {
             }
             return found;
         }
-        let mut seen: Vec<u32> = Vec::new();
-        let mut steps: Vec<(u32, NodeId, bool)> =
-            self.ends(Rule::Postfix, at).iter().rev().map(|(end, node)| (*end, *node, false)).collect();
-        while let Some((end, node, done)) = steps.pop() {
-            if done {
-                self.keep(&mut found, end, node);
-                continue;
-            }
-            if seen.contains(&end) {
-                continue;
-            }
-            seen.push(end);
-            steps.push((end, node, true));
-            for &(after, right) in self.ends(next, end).iter().rev() {
-                if !seen.contains(&after) {
-                    let joined = self.add(Node::Juxtaposed(node, right));
-                    steps.push((after, joined, false));
-                }
-            }
-        }
-        found
+        self.prolonged(at, Rule::Postfix, |parser, (end, node), seen| {
+            let right = parser.ends(next, end);
+            let new = right.iter().rev().filter(|(after, _)| !seen.contains(after));
+            new.map(|&(after, right)| (after, parser.add(Node::Juxtaposed(node, right)))).collect()
+        })
     }
 
     pub(super) fn postfix(&mut self, at: u32, base: Rule) -> Found {
@@ -120,31 +104,17 @@ impl Parser<'_> {
 
     /// `operand (^ exponent subscript?)*`.
     pub(super) fn power(&mut self, at: u32, operand: Rule) -> Found {
-        let mut found = Found::default();
-        let mut seen: Vec<u32> = Vec::new();
-        let mut steps: Vec<(u32, NodeId, bool)> =
-            self.ends(operand, at).iter().rev().map(|(end, node)| (*end, *node, false)).collect();
-        while let Some((end, node, done)) = steps.pop() {
-            if done {
-                self.keep(&mut found, end, node);
-                continue;
-            }
-            if seen.contains(&end) {
-                continue;
-            }
-            seen.push(end);
-            steps.push((end, node, true));
+        self.prolonged(at, operand, |parser, (end, node), _| {
             let mut longer = Vec::new();
-            for &(after, exponent) in self.ends(Rule::Superscript, end).iter() {
-                let raised = self.add(Node::Power(node, exponent));
-                for &(subscripted, _) in self.ends(Rule::Subscript, after).iter() {
-                    longer.push((subscripted, raised, false));
-                }
-                longer.push((after, raised, false));
+            for &(after, exponent) in parser.ends(Rule::Superscript, end).iter() {
+                let raised = parser.add(Node::Power(node, exponent));
+                longer
+                    .extend(parser.ends(Rule::Subscript, after).iter().map(|&(subscripted, _)| (subscripted, raised)));
+                longer.push((after, raised));
             }
-            steps.extend(longer.into_iter().rev());
-        }
-        found
+            longer.reverse();
+            longer
+        })
     }
 
     pub(super) fn operand(&mut self, at: u32, functions: bool) -> Found {
