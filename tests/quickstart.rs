@@ -9,11 +9,10 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     path::Path,
-    time::Duration,
 };
 use support::{
     Project, Run,
-    chaos::{assert_nothing_is_left, crash_seed, run_through_kills},
+    chaos::{assert_nothing_is_left, crash_seed, events, run_through_kills},
 };
 
 const SMALL: &str = "extends: pipelines/quickstart.yaml
@@ -182,12 +181,13 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
     let mut random = crash_seed();
     let calm = project();
     calm.run(&[]);
+    let calm_events = events(&calm);
     let (mut kills, mut interrupted_work, mut rounds) = (0, 0, 0);
     while kills < KILLS {
         rounds += 1;
-        assert!(rounds < 30, "the runs end before they can be killed");
+        assert!(rounds <= 2 * KILLS, "the runs end before they can be killed");
         let project = project();
-        let (struck, during_work) = run_through_kills(&project, Duration::from_millis(600), &mut random);
+        let (struck, during_work) = run_through_kills(&project, calm_events, &mut random);
         (kills, interrupted_work) = (kills + struck, interrupted_work + during_work);
         let last = project.run(&[]);
         assert!(last.executed().is_empty(), "{:?}", last.executed());

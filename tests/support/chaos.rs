@@ -1,7 +1,7 @@
 //! Killing things at random moments, and what must hold afterwards.
 
 use super::{Project, marked_processes, wait_until};
-use lsn::home::{Home, PastRun};
+use lsn::home::{Home, PastRun, RunId};
 use lsn_cache::{OpenMode, Store};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{collections::BTreeSet, fs, process::Child, time::Duration};
@@ -94,16 +94,32 @@ pub fn assert_nothing_is_left(project: &Project) {
     assert_eq!(left(".lsn/live"), Vec::<String>::new());
 }
 
-/// Runs `pipeline.yaml` again and again, each time killing something within `longest`, until a run ends by itself. No task whose
-/// result is there may begin again. Gives the kills, and how many of them came while tasks ran.
-pub fn run_through_kills(project: &Project, longest: Duration, random: &mut Random) -> (usize, usize) {
+/// Lines in the journals of all runs of the project: its clock, which goes as fast as the machine does.
+pub fn events(project: &Project) -> usize {
+    let home = Home::of(project.root());
+    let lines =
+        |run| fs::read(home.run(&run).journal()).map_or(0, |text| text.iter().filter(|byte| **byte == b'\n').count());
+    RunId::list(&home.runs()).into_iter().map(lines).sum()
+}
+
+/// Runs `pipeline.yaml` again and again, each time killing something at a random one of the `calm` events of an undisturbed
+/// run, until a run ends by itself. No task whose result is there may begin again. Gives the kills, and how many of them came
+/// while tasks ran.
+pub fn run_through_kills(project: &Project, calm: usize, random: &mut Random) -> (usize, usize) {
     let (mut kills, mut interrupted_work) = (0, 0);
     loop {
         let before = published(project);
         let runs = number_of_runs(project);
         let mut child = project.spawn(&["run", "pipeline.yaml", "--progress", "none"]);
-        std::thread::sleep(Duration::from_micros(random.below(longest.as_micros() as u64)));
-        if child.try_wait().unwrap().is_none() {
+        // Up to a millisecond more, so that it falls between events, too.
+        let (moment, more) = (events(project) + random.below(calm as u64) as usize, random.below(1000));
+        let mut running = true;
+        wait_until("the run has got to the moment of the kill, or its end", || {
+            running = child.try_wait().unwrap().is_none();
+            !running || events(project) >= moment
+        });
+        std::thread::sleep(Duration::from_micros(more));
+        if running && child.try_wait().unwrap().is_none() {
             interrupted_work += usize::from(strike(project, &mut child, random));
             kills += 1;
         }
