@@ -5,8 +5,8 @@
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use lsn_samplers::{
-    AdamWConfig, Architecture, LocalProbabilityTransform, Sampler, SamplingNetwork, Schedule, ScheduleKind,
-    SimpleDistributionAwareTransform, Statistic, TrainerConfig,
+    AdamWConfig, Architecture, LocalProbabilityTransform, OptimizerKind, Sampler, SamplingNetwork, Schedule,
+    ScheduleKind, SimpleDistributionAwareTransform, Statistic, TrainerConfig,
     cuda::{CudaSampler, CudaTrainer, Device, DeviceLogits},
 };
 use rand::{Rng, SeedableRng};
@@ -85,6 +85,7 @@ fn main() {
             });
             println!("{:33} forward, 1 row,   {kind}: {:.3} ({:.3})", architecture.name(), forward.0, forward.1);
             let config = TrainerConfig {
+                optimizer: OptimizerKind::Adamw,
                 adamw: AdamWConfig::default(),
                 schedule: Schedule { kind: ScheduleKind::Constant, lr: 1e-3, warmup_steps: 0, total_steps: 1000 },
                 gamma: 1.0,

@@ -1,14 +1,15 @@
 //! `SamplingNetwork`: linear attention over the vocabulary, on tiles of distinct logits.
 //!
-//! Per block, a first pass over the tiles sums the context (multiplicities as weights), a second pass finishes the block; the
-//! backward pass mirrors both. Short rows keep all activations for it. Long rows keep the input of a few blocks and recompute
-//! the rest tile by tile, so that memory does not grow with the number of blocks.
+//! Per block, a first pass over the tiles sums the context (multiplicities as weights), a second pass finishes the block, and goes
+//! on at once to the first pass of the next one while the tile is in the cache; the backward pass mirrors both. Short rows keep
+//! all activations for it. Long rows keep the inputs of a few blocks and recompute the rest tile by tile, so that memory does
+//! not grow with the number of blocks.
 
 use crate::{
     architecture::SamplingNetwork,
-    attention_block::{Activations, Block, Projection, Scratch},
+    attention_block::{Activations, Block, Scratch},
     gate::Gate,
-    kernels::{add, axpy, dot, reserve, scale_shift, sum},
+    kernels::{Buffer, add, axpy, dot, reserve, scale_shift, sum},
     layout::Layout,
     real::Real,
     row::Row,
@@ -43,29 +44,36 @@ enum Kept {
     #[default]
     Nothing,
     /// The input of every so many blocks.
-    Inputs {
-        every: usize,
-    },
+    Inputs { every: usize },
+    /// All activations, and the inputs of all blocks.
     Everything,
+}
+
+impl Kept {
+    /// The input of every how many blocks is there.
+    fn every(self) -> Option<usize> {
+        match self {
+            Self::Nothing => None,
+            Self::Inputs { every } => Some(every),
+            Self::Everything => Some(1),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
 struct Tile<T> {
     start: usize,
     n: usize,
-    /// One per block where everything is kept, otherwise one for the block at work.
-    projections: Vec<Projection<T>>,
-    /// One per block where everything is kept, otherwise none.
+    /// One per block where everything is kept.
     activations: Vec<Activations<T>>,
     /// The inputs of blocks `every`, `2·every`, and so on.
-    inputs: Vec<Vec<T>>,
-    /// Output of the last block.
-    x: Vec<T>,
-    head_pre: Vec<T>,
+    inputs: Vec<Buffer<T>>,
+    /// Input of the block at work, at last the output of the last one.
+    x: Buffer<T>,
+    head_pre: Buffer<T>,
     /// ℓ + modification.
-    shifted: Vec<T>,
-    gradient: Vec<T>,
-    dqkv: Vec<T>,
+    shifted: Buffer<T>,
+    gradient: Buffer<T>,
 }
 
 /// Activations and working memory of one row.
@@ -78,9 +86,9 @@ pub(crate) struct AttentionState<T> {
     head: Head<T>,
     /// Activations that are not kept.
     passing: Activations<T>,
-    /// Values of a block that is only passed through on the way to another.
-    passing_projection: Projection<T>,
-    encoder_pre: Vec<T>,
+    /// Input of the block at work in the backward pass.
+    input: Buffer<T>,
+    encoder_pre: Buffer<T>,
     scratch: Scratch<T>,
 }
 
@@ -106,6 +114,10 @@ impl<T: Real> Head<T> {
     fn gate(&self) -> Gate<T> {
         Gate { scale: self.raw_gate[0].softplus(), threshold: self.raw_gate[1].softplus() }
     }
+}
+
+fn copy<T: Real>(from: &[T], to: &mut Buffer<T>) {
+    reserve(to, from.len()).copy_from_slice(from);
 }
 
 /// A tile's part of the multiplicities, which are empty where all are 1.
@@ -163,44 +175,42 @@ impl Attention {
         let AttentionState { tiles, contexts, head, passing, encoder_pre, scratch, .. } = state;
         tiles.resize_with(row.ell.len().div_ceil(TILE), Tile::default);
         contexts.resize_with(self.blocks.len(), Vec::new);
-        let blocks = self.blocks.len();
-        let (projections, activations, inputs) = match kept {
-            Kept::Nothing => (1, 0, 0),
-            Kept::Inputs { every } => (1, 0, blocks.saturating_sub(1) / every.max(1)),
-            Kept::Everything => (blocks, blocks, 0),
-        };
+        for (block, context) in self.blocks.iter().zip(&mut *contexts) {
+            context.clear();
+            context.resize(block.context_len(), T::ZERO);
+        }
+        let inputs = kept.every().map_or(0, |every| self.blocks.len().saturating_sub(1) / every);
+        let activations = if kept == Kept::Everything { self.blocks.len() } else { 0 };
         for (index, tile) in tiles.iter_mut().enumerate() {
             tile.start = index * TILE;
             tile.n = TILE.min(row.ell.len() - tile.start);
-            tile.projections.resize_with(projections, Projection::default);
+            tile.inputs.resize_with(inputs, Buffer::default);
             tile.activations.resize_with(activations, Activations::default);
-            tile.inputs.resize_with(inputs, Vec::new);
             let ell = &row.ell[tile.start..tile.start + tile.n];
             let x = reserve(&mut tile.x, self.width * tile.n);
             self.encoder.forward(params, (ell, &[]), tile.n, encoder_pre, &mut scratch.hidden, x);
+            if let Some(block) = self.blocks.first() {
+                let counts = counts_of(&row.counts, tile.start, tile.n);
+                let saved = tile.activations.first_mut().unwrap_or(passing);
+                block.project(params, tile.n, x, saved);
+                block.add_context(tile.n, counts, saved, scratch, &mut contexts[0]);
+            }
         }
         for (index, block) in self.blocks.iter().enumerate() {
-            let context = &mut contexts[index];
-            context.clear();
-            context.resize(block.context_len(), T::ZERO);
+            let (contexts, next_contexts) = contexts.split_at_mut(index + 1);
             for tile in tiles.iter_mut() {
-                if let Kept::Inputs { every } = kept
-                    && index > 0
-                    && index % every == 0
+                let saved = tile.activations.get_mut(index).unwrap_or(passing);
+                block.finish(params, tile.n, &contexts[index], saved, scratch, &mut tile.x);
+                let Some(next) = self.blocks.get(index + 1) else { continue };
+                if let Some(every) = kept.every()
+                    && (index + 1).is_multiple_of(every)
                 {
-                    tile.inputs[index / every - 1].clone_from(&tile.x);
+                    copy(&tile.x, &mut tile.inputs[(index + 1) / every - 1]);
                 }
-                let slot = if kept == Kept::Everything { index } else { 0 };
-                let projection = &mut tile.projections[slot];
-                block.project(params, tile.n, &tile.x, projection);
-                block.add_context(tile.n, projection, counts_of(&row.counts, tile.start, tile.n), scratch, context);
-            }
-            for tile in tiles.iter_mut() {
-                let (projection, saved) = match kept {
-                    Kept::Everything => (&tile.projections[index], &mut tile.activations[index]),
-                    _ => (&tile.projections[0], &mut *passing),
-                };
-                block.finish(params, tile.n, projection, context, saved, scratch, &mut tile.x);
+                let counts = counts_of(&row.counts, tile.start, tile.n);
+                let saved = tile.activations.get_mut(index + 1).unwrap_or(passing);
+                next.project(params, tile.n, &tile.x, saved);
+                next.add_context(tile.n, counts, saved, scratch, &mut next_contexts[0]);
             }
         }
         self.forward_head(params, row, tiles, head);
@@ -244,69 +254,68 @@ impl Attention {
         grads: &mut [T],
     ) {
         self.backward_head(params, row, state, modified, gradient, grads);
-        let mut dcontext = Vec::new();
+        // Of the block at work, and of the one after it, whose first pass is still to be gone back through.
+        let (mut dcontext, mut dnext) = (Vec::new(), Vec::new());
         for (index, block) in self.blocks.iter().enumerate().rev() {
+            std::mem::swap(&mut dcontext, &mut dnext);
             dcontext.clear();
             dcontext.resize(block.context_len(), T::ZERO);
             for tile in 0..state.tiles.len() {
-                if state.kept != Kept::Everything {
-                    self.recompute(params, row, index, tile, state);
+                self.recompute(params, row, index, tile, state);
+                let AttentionState { tiles, contexts, passing, input, scratch, .. } = &mut *state;
+                let Tile { start, n, x, gradient, activations, inputs, .. } = &mut tiles[tile];
+                if let Some(next) = self.blocks.get(index + 1) {
+                    let counts = counts_of(&row.counts, *start, *n);
+                    let (output, saved) = match activations.get(index + 1) {
+                        Some(saved) => (&inputs[index], saved),
+                        None => {
+                            next.project(params, *n, x, passing);
+                            (&*x, &*passing)
+                        }
+                    };
+                    next.context_backward(params, *n, output, counts, &dnext, saved, scratch, gradient, grads);
                 }
-                let AttentionState { kept, tiles, contexts, passing, scratch, .. } = &mut *state;
-                let Tile { n, projections, activations, gradient, dqkv, .. } = &mut tiles[tile];
-                let (projection, saved) = match kept {
-                    Kept::Everything => (&projections[index], &mut activations[index]),
-                    _ => (&projections[0], passing),
-                };
-                let gradients = (gradient, dqkv);
+                let saved = activations.get_mut(index).unwrap_or(passing);
                 let context = &contexts[index];
-                block.finish_backward(params, *n, projection, context, saved, scratch, gradients, &mut dcontext, grads);
-            }
-            for Tile { start, n, projections, gradient, dqkv, .. } in &mut state.tiles {
-                let projection = &projections[if state.kept == Kept::Everything { index } else { 0 }];
-                let counts = counts_of(&row.counts, *start, *n);
-                block.project_backward(params, *n, projection, counts, &dcontext, (gradient, dqkv), grads);
+                block.finish_backward(params, *n, input, context, saved, scratch, gradient, &mut dcontext, grads);
             }
         }
-        let AttentionState { tiles, encoder_pre, scratch, .. } = state;
-        for tile in tiles.iter_mut() {
-            let ell = &row.ell[tile.start..tile.start + tile.n];
-            self.encoder.forward(params, (ell, &[]), tile.n, encoder_pre, &mut scratch.hidden, &mut tile.x);
+        let AttentionState { tiles, passing, encoder_pre, scratch, .. } = state;
+        for Tile { start, n, x, gradient, .. } in tiles.iter_mut() {
+            let (ell, counts) = (&row.ell[*start..*start + *n], counts_of(&row.counts, *start, *n));
+            self.encoder.forward(params, (ell, &[]), *n, encoder_pre, &mut scratch.hidden, x);
+            if let Some(first) = self.blocks.first() {
+                first.project(params, *n, x, passing);
+                first.context_backward(params, *n, x, counts, &dcontext, passing, scratch, gradient, grads);
+            }
             let hidden = &mut scratch.hidden;
-            self.encoder.backward(
-                params,
-                (ell, &[]),
-                tile.n,
-                encoder_pre,
-                hidden,
-                &tile.gradient,
-                grads,
-                &mut [],
-                None,
-            );
+            self.encoder.backward(params, (ell, &[]), *n, encoder_pre, hidden, gradient, grads, &mut [], None);
         }
     }
 
-    /// Brings back what the forward pass of block `index` left for one tile: the projection in the tile, the activations in
-    /// `passing`. Overwrites the tile's `x`.
+    /// Brings back, for one tile, the input of block `index` and, unless they were kept, its activations (in `passing`) and its
+    /// output (in the tile's `x`).
     fn recompute<T: Real>(&self, params: &[T], row: &Row<T>, index: usize, tile: usize, state: &mut AttentionState<T>) {
-        let AttentionState { kept, tiles, contexts, passing, passing_projection, encoder_pre, scratch, .. } = state;
-        let tile = &mut tiles[tile];
-        let every = if let Kept::Inputs { every } = kept { *every } else { self.blocks.len() };
+        let AttentionState { kept, tiles, contexts, passing, input, encoder_pre, scratch, .. } = state;
+        let Tile { start, n, inputs, x, .. } = &mut tiles[tile];
+        // A backward pass follows only a forward pass that kept something.
+        let every = kept.every().unwrap_or(1);
         let first = index / every * every;
         if first == 0 {
-            let ell = &row.ell[tile.start..tile.start + tile.n];
-            self.encoder.forward(params, (ell, &[]), tile.n, encoder_pre, &mut scratch.hidden, &mut tile.x);
+            let ell = &row.ell[*start..*start + *n];
+            let input = reserve(input, self.width * *n);
+            self.encoder.forward(params, (ell, &[]), *n, encoder_pre, &mut scratch.hidden, input);
         } else {
-            tile.x.clone_from(&tile.inputs[first / every - 1]);
+            copy(&inputs[first / every - 1], input);
+        }
+        if *kept == Kept::Everything {
+            return;
         }
         for (block, context) in self.blocks[first..index].iter().zip(&contexts[first..index]) {
-            block.project(params, tile.n, &tile.x, passing_projection);
-            block.finish(params, tile.n, passing_projection, context, passing, scratch, &mut tile.x);
+            block.finish(params, *n, context, passing, scratch, input);
         }
-        let (block, projection) = (&self.blocks[index], &mut tile.projections[0]);
-        block.project(params, tile.n, &tile.x, projection);
-        block.finish(params, tile.n, projection, &contexts[index], passing, scratch, &mut tile.x);
+        copy(input, x);
+        self.blocks[index].finish(params, *n, &contexts[index], passing, scratch, x);
     }
 
     /// From the gradient of the output to that of the last block's output, in each tile's `gradient`.

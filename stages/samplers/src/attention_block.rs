@@ -5,7 +5,7 @@
 
 use crate::{
     architecture::SamplingNetwork,
-    kernels::{View, add, feature_map, feature_map_backward, fill, multiply_add, product, reserve, sum},
+    kernels::{Buffer, View, add, feature_map, feature_map_backward, fill, multiply_add, product, reserve, sum},
     layout::Layout,
     linear::Linear,
     norm::LayerNorm,
@@ -21,42 +21,43 @@ const EPS: f64 = 1e-6;
 pub(crate) struct Block {
     width: usize,
     heads: usize,
-    qkv: Linear,
+    /// The first third of `qkv_proj`.
+    queries: Linear,
+    /// The rest of it.
+    keys_values: Linear,
     out: Linear,
     norm1: LayerNorm,
     norm2: LayerNorm,
     ffn: SwiGlu,
 }
 
-/// What the first pass of a block leaves for its second pass and for the backward pass, per tile.
-#[derive(Debug, Default)]
-pub(crate) struct Projection<T> {
-    input: Vec<T>,
-    /// φ(q), φ(k), v: `[3·width, n]`.
-    qkv: Vec<T>,
-}
-
-/// What the second pass of a block leaves for the backward pass, per tile.
+/// What the two passes of a block leave for the backward pass, per tile.
 #[derive(Debug, Default)]
 pub(crate) struct Activations<T> {
-    attended: Vec<T>,
+    /// φ(k), v: `[2·width, n]`.
+    keys_values: Buffer<T>,
+    /// φ(q): `[width, n]`.
+    queries: Buffer<T>,
+    attended: Buffer<T>,
     /// 1 / denominator of each head: `[heads, n]`.
-    inverse: Vec<T>,
-    normal1: Vec<T>,
-    deviation1: Vec<T>,
-    middle: Vec<T>,
-    pre: Vec<T>,
-    normal2: Vec<T>,
-    deviation2: Vec<T>,
+    inverse: Buffer<T>,
+    normal1: Buffer<T>,
+    deviation1: Buffer<T>,
+    middle: Buffer<T>,
+    pre: Buffer<T>,
+    normal2: Buffer<T>,
+    deviation2: Buffer<T>,
 }
 
 /// Working memory of one tile.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch<T> {
-    pub hidden: Vec<T>,
-    wide: Vec<T>,
-    pub other: Vec<T>,
-    norm: Vec<T>,
+    pub hidden: Buffer<T>,
+    wide: Buffer<T>,
+    pub other: Buffer<T>,
+    norm: Buffer<T>,
+    /// d q, or d k and d v.
+    slopes: Buffer<T>,
 }
 
 vectorised! {
@@ -92,10 +93,13 @@ vectorised! {
 impl Block {
     pub fn new(config: &SamplingNetwork, index: usize, layout: &mut Layout) -> Self {
         let (width, name) = (config.d_model, |part: &str| format!("blocks.{index}.{part}"));
+        let qkv = layout.linear(&name("qkv_proj"), width, 3 * width);
+        let (weight, bias) = (qkv.weight + width * width, qkv.bias + width);
         Self {
             width,
             heads: config.n_heads,
-            qkv: layout.linear(&name("qkv_proj"), width, 3 * width),
+            queries: Linear { outputs: width, ..qkv },
+            keys_values: Linear { outputs: 2 * width, weight, bias, ..qkv },
             out: layout.linear(&name("attention.o_proj"), width, width),
             norm1: layout.layer_norm(&name("norm1"), width),
             norm2: layout.layer_norm(&name("norm2"), width),
@@ -112,11 +116,6 @@ impl Block {
         self.width * self.context_stride()
     }
 
-    /// Elements per column that [`Projection`] and [`Activations`] hold.
-    pub fn activations(&self) -> usize {
-        8 * self.width + self.heads + 2 * self.ffn.down.inputs + 2
-    }
-
     /// Where a head's `Σ φ(k)·vᵀ` begins in a context matrix.
     fn head_values(&self, head: usize) -> usize {
         let first = head * (self.width / self.heads);
@@ -128,25 +127,29 @@ impl Block {
         head * (self.width / self.heads) * self.context_stride() + self.width + head
     }
 
-    /// First pass: queries, keys and values of a tile `[width, n]`.
-    pub fn project<T: Real>(&self, params: &[T], n: usize, input: &[T], projection: &mut Projection<T>) {
-        reserve(&mut projection.input, input.len()).copy_from_slice(input);
-        let qkv = reserve(&mut projection.qkv, 3 * self.width * n);
-        self.qkv.forward(params, input, &[], n, qkv);
-        feature_map(&mut qkv[..2 * self.width * n]);
+    /// Elements per column that [`Activations`] and the block's input take.
+    pub fn activations(&self) -> usize {
+        8 * self.width + self.heads + 2 * self.ffn.down.inputs + 2
     }
 
-    /// Adds a tile's share to the context; `counts` are empty where all are 1.
+    /// The keys and values of a tile.
+    pub fn project<T: Real>(&self, params: &[T], n: usize, input: &[T], saved: &mut Activations<T>) {
+        let keys_values = reserve(&mut saved.keys_values, 2 * self.width * n);
+        self.keys_values.forward(params, input, &[], n, keys_values);
+        feature_map(&mut keys_values[..self.width * n]);
+    }
+
+    /// First pass: adds a tile's keys and values to the context; `counts` are empty where all are 1.
     pub fn add_context<T: Real>(
         &self,
         n: usize,
-        projection: &Projection<T>,
         counts: &[T],
+        saved: &Activations<T>,
         scratch: &mut Scratch<T>,
         context: &mut [T],
     ) {
         let (width, stride) = (self.width, self.context_stride());
-        let (mut keys, values) = projection.qkv[width * n..].split_at(width * n);
+        let (mut keys, values) = saved.keys_values.split_at(width * n);
         if !counts.is_empty() {
             let weighted = reserve(&mut scratch.wide, width * n);
             for (out, keys) in weighted.chunks_exact_mut(n).zip(keys.chunks_exact(n)) {
@@ -164,23 +167,24 @@ impl Block {
         }
     }
 
-    /// Second pass: attention, feed-forward and both norms of a tile; `x: [width, n]` becomes the block's output.
-    #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
+    /// Second pass: attention, feed-forward and both norms of a tile; `x: [width, n]`, the block's input, becomes its output.
     pub fn finish<T: Real>(
         &self,
         params: &[T],
         n: usize,
-        projection: &Projection<T>,
         context: &[T],
         saved: &mut Activations<T>,
         scratch: &mut Scratch<T>,
         x: &mut [T],
     ) {
         let (width, heads, stride) = (self.width, self.heads, self.context_stride());
+        let queries = reserve(&mut saved.queries, width * n);
+        self.queries.forward(params, x, &[], n, queries);
+        feature_map(queries);
         let mixed = reserve(&mut scratch.wide, stride * n);
         let (numerators, denominators) = mixed.split_at_mut(width * n);
         let size = width / heads;
-        for (head, queries) in projection.qkv[..width * n].chunks_exact(size * n).enumerate() {
+        for (head, queries) in queries.chunks_exact(size * n).enumerate() {
             let queries = View::new(queries, size, n, n);
             let values = View::new(&context[self.head_values(head)..], size, size, stride).transposed();
             multiply_add(values, queries, &mut numerators[head * size * n..], n, false);
@@ -200,7 +204,7 @@ impl Block {
         }
         let normal1 = reserve(&mut saved.normal1, width * n);
         self.out.forward(params, attended, &[], n, normal1);
-        add(&projection.input, normal1);
+        add(x, normal1);
         let middle = reserve(&mut saved.middle, width * n);
         self.norm1.forward(params, n, normal1, &mut saved.deviation1, &mut scratch.norm, middle);
         let normal2 = reserve(&mut saved.normal2, width * n);
@@ -209,18 +213,18 @@ impl Block {
         self.norm2.forward(params, n, normal2, &mut saved.deviation2, &mut scratch.norm, x);
     }
 
-    /// Backward of [`Block::finish`]: from the gradient of the block's output to that of the queries (in `dqkv`), of the
-    /// context, and of the residual input (in `gradient`).
+    /// Backward of [`Block::finish`]: `gradient` holds that of the block's output and becomes that of its input, but for the
+    /// way through keys and values, which begins in `dcontext`.
     #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
     pub fn finish_backward<T: Real>(
         &self,
         params: &[T],
         n: usize,
-        projection: &Projection<T>,
+        input: &[T],
         context: &[T],
         saved: &mut Activations<T>,
         scratch: &mut Scratch<T>,
-        (gradient, dqkv): (&mut Vec<T>, &mut Vec<T>),
+        gradient: &mut Buffer<T>,
         dcontext: &mut [T],
         grads: &mut [T],
     ) {
@@ -256,38 +260,42 @@ impl Block {
                 &mut ddenominators[head * n..(head + 1) * n],
             );
         }
-        let all_queries = &projection.qkv[..width * n];
-        let dqkv = reserve(dqkv, 3 * width * n);
+        let slopes = reserve(&mut scratch.slopes, width * n);
         let size = width / heads;
-        for (head, queries) in all_queries.chunks_exact(size * n).enumerate() {
+        for (head, queries) in saved.queries.chunks_exact(size * n).enumerate() {
             let (values, sums) = (self.head_values(head), self.head_sums(head));
             let queries = View::new(queries, size, n, n);
             let dnumerators = View::new(&dnumerators[head * size * n..], size, n, n);
             let ddenominator = View::new(&ddenominators[head * n..], 1, n, n);
             multiply_add(queries, dnumerators.transposed(), &mut dcontext[values..], stride, true);
             multiply_add(queries, ddenominator.transposed(), &mut dcontext[sums..], stride, true);
-            let dqueries = &mut dqkv[head * size * n..];
+            let dqueries = &mut slopes[head * size * n..];
             multiply_add(View::new(&context[values..], size, size, stride), dnumerators, dqueries, n, false);
             multiply_add(View::new(&context[sums..], size, 1, stride), ddenominator, dqueries, n, true);
         }
-        feature_map_backward(all_queries, &mut dqkv[..width * n]);
+        feature_map_backward(&saved.queries, slopes);
+        self.queries.backward_params(params, (input, &[]), slopes, n, grads, &mut []);
+        self.queries.backward_input(params, slopes, n, gradient, true);
     }
 
-    /// Backward of the first pass: from the gradient of the context to that of keys and values, and on to the block's input.
+    /// Backward of the first pass: adds to `gradient`, that of the block's input, the way through keys and values to the context.
     #[expect(clippy::too_many_arguments, reason = "one tile's share of a block")]
-    pub fn project_backward<T: Real>(
+    pub fn context_backward<T: Real>(
         &self,
         params: &[T],
         n: usize,
-        projection: &Projection<T>,
+        input: &[T],
         counts: &[T],
         dcontext: &[T],
-        (gradient, dqkv): (&mut [T], &mut [T]),
+        saved: &Activations<T>,
+        scratch: &mut Scratch<T>,
+        gradient: &mut [T],
         grads: &mut [T],
     ) {
         let (width, stride) = (self.width, self.context_stride());
-        let (keys, values) = projection.qkv[width * n..].split_at(width * n);
-        let (dkeys, dvalues) = dqkv[width * n..].split_at_mut(width * n);
+        let (keys, values) = saved.keys_values.split_at(width * n);
+        let slopes = reserve(&mut scratch.slopes, 2 * width * n);
+        let (dkeys, dvalues) = slopes.split_at_mut(width * n);
         let size = width / self.heads;
         for (feature, dkeys) in dkeys.chunks_exact_mut(n).enumerate() {
             fill(dcontext[feature * stride + width + feature / size], dkeys);
@@ -306,7 +314,7 @@ impl Block {
                 }
             }
         }
-        self.qkv.backward_params(params, (&projection.input, &[]), dqkv, n, grads, &mut []);
-        self.qkv.backward_input(params, dqkv, n, gradient, true);
+        self.keys_values.backward_params(params, (input, &[]), slopes, n, grads, &mut []);
+        self.keys_values.backward_input(params, slopes, n, gradient, true);
     }
 }

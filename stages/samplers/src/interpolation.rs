@@ -11,7 +11,6 @@
 
 use crate::{
     RowError, Statistic,
-    kernels::reserve,
     real::{Real, vectorised},
     row::Row,
 };
@@ -68,7 +67,8 @@ impl Grid {
             return Ok(false);
         }
         self.least = least;
-        let terms = reserve(&mut self.terms, logits.len());
+        self.terms.resize(logits.len(), 0.0);
+        let terms = &mut self.terms[..];
         exponentials(logits, max, terms);
         // In f64, chunk by chunk: the rounding of each f32 chunk is relative to the chunk.
         let sum: f64 = terms.chunks(256).map(|chunk| f64::from(crate::kernels::sum(chunk))).sum();

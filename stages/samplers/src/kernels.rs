@@ -4,8 +4,12 @@ use crate::{
     microkernel,
     real::{Real, vectorised},
 };
+use aligned_vec::{AVec, ConstAlign};
 use gemm::Parallelism;
-use std::any::TypeId;
+use std::{
+    any::TypeId,
+    ops::{Deref, DerefMut},
+};
 
 /// A strided matrix for [`multiply_add`]: element (row, column) is `data[row * row_stride + column * column_stride]`.
 #[derive(Clone, Copy)]
@@ -63,17 +67,50 @@ fn single_mut<T: Real>(data: &mut [T]) -> Option<&mut [f32]> {
 ///
 /// One thread, so the rounding depends on the shapes only.
 pub(crate) fn multiply_add<T: Real>(a: View<'_, T>, b: View<'_, T>, out: &mut [T], stride: usize, accumulate: bool) {
+    multiply_onto(if accumulate { Onto::Out } else { Onto::Zero }, a, b, out, stride);
+}
+
+/// What a product is added to.
+#[derive(Clone, Copy)]
+pub(crate) enum Onto<'a, T> {
+    Zero,
+    /// What is there.
+    Out,
+    /// One value per row.
+    Rows(&'a [T]),
+}
+
+impl<'a, T: Real> Onto<'a, T> {
+    fn single(self) -> Option<Onto<'a, f32>> {
+        Some(match self {
+            Self::Zero => Onto::Zero,
+            Self::Out => Onto::Out,
+            Self::Rows(values) => Onto::Rows(View::new(values, 1, values.len(), values.len()).single()?.data),
+        })
+    }
+}
+
+/// `out = onto + a · b`, as [`multiply_add`].
+pub(crate) fn multiply_onto<T: Real>(onto: Onto<'_, T>, a: View<'_, T>, b: View<'_, T>, out: &mut [T], stride: usize) {
+    if let Onto::Rows(values) = onto {
+        assert!(values.len() == a.rows, "one value per row");
+    }
     assert!(a.columns == b.rows && stride >= b.columns, "matrix shapes do not fit");
     if a.rows == 0 || b.columns == 0 || a.columns == 0 {
         return;
     }
     let last_out = (a.rows - 1) * stride + b.columns - 1;
     assert!(a.last() < a.data.len() && b.last() < b.data.len() && last_out < out.len(), "matrix view out of bounds");
-    if let (Some(a), Some(b), Some(out)) = (a.single(), b.single(), single_mut(out))
+    if let (Some(onto), Some(a), Some(b), Some(out)) = (onto.single(), a.single(), b.single(), single_mut(out))
         // SAFETY: every element that the three strided views touch lies within its slice, by the assertion above.
-        && unsafe { microkernel::multiply_add(a, b, out, stride, accumulate) }
+        && unsafe { microkernel::multiply_onto(onto, a, b, out, stride) }
     {
         return;
+    }
+    if let Onto::Rows(values) = onto {
+        for (out, &value) in out.chunks_mut(stride).zip(values) {
+            fill(value, &mut out[..b.columns]);
+        }
     }
     // SAFETY: as above.
     unsafe {
@@ -84,7 +121,7 @@ pub(crate) fn multiply_add<T: Real>(a: View<'_, T>, b: View<'_, T>, out: &mut [T
             out.as_mut_ptr(),
             1,
             stride as isize,
-            accumulate,
+            !matches!(onto, Onto::Zero),
             a.data.as_ptr(),
             a.column_stride as isize,
             a.row_stride as isize,
@@ -241,7 +278,38 @@ vectorised! {
 }
 
 /// Makes `buffer` hold `len` elements of any value.
-pub(crate) fn reserve<T: Real>(buffer: &mut Vec<T>, len: usize) -> &mut [T] {
-    buffer.resize(len, T::ZERO);
+pub(crate) fn reserve<T: Real>(buffer: &mut Buffer<T>, len: usize) -> &mut [T] {
+    if buffer.memory.len() < len {
+        buffer.memory.resize(len, T::ZERO);
+    }
+    buffer.len = len;
     buffer
+}
+
+/// Working memory that begins at a cache line, so that no vector of a tile straddles two, and that is not cleared between uses.
+#[derive(Debug)]
+pub(crate) struct Buffer<T> {
+    memory: AVec<T, ConstAlign<64>>,
+    /// How much of it is in use.
+    len: usize,
+}
+
+impl<T> Default for Buffer<T> {
+    fn default() -> Self {
+        Self { memory: AVec::new(64), len: 0 }
+    }
+}
+
+impl<T> Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.memory[..self.len]
+    }
+}
+
+impl<T> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        &mut self.memory[..self.len]
+    }
 }

@@ -43,6 +43,7 @@ mod real;
 mod row;
 mod sampler;
 mod schedule;
+mod soap;
 mod swiglu;
 mod trainer;
 
@@ -63,4 +64,5 @@ pub use real::Real;
 pub use row::LogitSet;
 pub use sampler::{Sampler, Workspace};
 pub use schedule::{Schedule, ScheduleKind};
+pub use soap::OptimizerKind;
 pub use trainer::{Example, StepMetrics, Trainer, TrainerConfig};

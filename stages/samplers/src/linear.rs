@@ -1,7 +1,7 @@
 //! A linear layer on tiles.
 
 use crate::{
-    kernels::{View, add, axpy, dot, fill, multiply_add, scale_shift, sum},
+    kernels::{Onto, View, add, axpy, dot, fill, multiply_add, multiply_onto, scale_shift, sum},
     real::Real,
 };
 
@@ -28,6 +28,12 @@ impl Linear {
     /// `x: [inputs, n]`, `context: [context]` → `y: [outputs, n]`.
     pub fn forward<T: Real>(&self, params: &[T], x: &[T], context: &[T], n: usize, y: &mut [T]) {
         let weights = self.weights(params);
+        let matrix = View::new(weights, self.outputs, self.inputs, self.stride());
+        if self.inputs > 1 && self.outputs > 1 && context.is_empty() {
+            let biases = Onto::Rows(&params[self.bias..self.bias + self.outputs]);
+            multiply_onto(biases, matrix, View::new(x, self.inputs, n, n), y, n);
+            return;
+        }
         for (out, row) in weights.chunks_exact(self.stride()).enumerate() {
             let bias = params[self.bias + out] + dot(&row[self.inputs..], context);
             let y = &mut y[out * n..(out + 1) * n];
@@ -44,10 +50,7 @@ impl Linear {
                     axpy(weight, &x[input * n..(input + 1) * n], &mut y[..n]);
                 }
             }
-            _ => {
-                let weights = View::new(weights, self.outputs, self.inputs, self.stride());
-                multiply_add(weights, View::new(x, self.inputs, n, n), y, n, true);
-            }
+            _ => multiply_add(matrix, View::new(x, self.inputs, n, n), y, n, true),
         }
     }
 

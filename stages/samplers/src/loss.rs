@@ -1,6 +1,6 @@
 //! The training loss: KL divergence from the target plus γ times the predicted mass on removed tokens.
 
-use crate::{RowError, grouping::ordered, kernels::reserve, real::Real, row::LogitSet};
+use crate::{RowError, grouping::ordered, real::Real, row::LogitSet};
 
 /// What a row's loss needs of the target distribution, per distinct raw logit.
 ///
@@ -144,7 +144,7 @@ pub fn loss_and_gradient<T: Real>(
         loss.penalty += removed * weight / sum;
     }
     if let Some((gradient, scale)) = gradient {
-        let gradient = reserve(gradient, predicted.len());
+        gradient.resize(predicted.len(), T::ZERO);
         let parts = gradient.iter_mut().zip(&weights).zip(counts()).zip(&target.mass).zip(&target.removed);
         for ((((gradient, weight), count), mass), removed) in parts {
             let p = weight / sum;

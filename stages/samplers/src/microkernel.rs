@@ -3,13 +3,16 @@
 //! The networks' matrices are so small (32 to 96 rows) that they and a block's columns stay in the first-level cache: nothing is
 //! packed, and a block of 8 × 48 (AVX-512) or 4 × 24 (AVX2) results is as many multiplications as the processor can issue.
 
-use crate::{kernels::View, real::VectorLevel};
+use crate::{
+    kernels::{Onto, View},
+    real::VectorLevel,
+};
 
 /// Whether [`multiply_add`] knows the shapes, and the processor the instructions.
-fn fits(a: &View<'_, f32>, b: &View<'_, f32>) -> Option<Shape> {
+fn fits(onto: Onto<'_, f32>, a: &View<'_, f32>, b: &View<'_, f32>) -> Option<Shape> {
     if b.column_stride == 1 && b.columns >= 16 {
         Some(Shape::Tile)
-    } else if a.column_stride == 1 && b.row_stride == 1 {
+    } else if a.column_stride == 1 && b.row_stride == 1 && !matches!(onto, Onto::Rows(_)) {
         Some(Shape::Dots)
     } else {
         None
@@ -24,49 +27,50 @@ enum Shape {
     Dots,
 }
 
-/// `out = a · b` or, with `accumulate`, `out += a · b`; `false` where nothing was done.
+/// `out = onto + a · b`; `false` where nothing was done.
 ///
 /// # Safety
-/// Every element that the views name lies within its slice, and those of the result, rows `stride` apart, within `out`.
-pub(crate) unsafe fn multiply_add(
+/// Every element that the views name lies within its slice, those of the result, rows `stride` apart, within `out`, and there is
+/// a value of `onto` for each row.
+pub(crate) unsafe fn multiply_onto(
+    onto: Onto<'_, f32>,
     a: View<'_, f32>,
     b: View<'_, f32>,
     out: &mut [f32],
     stride: usize,
-    accumulate: bool,
 ) -> bool {
     // SAFETY: the processor has the instructions that were detected; the rest is the caller's promise.
-    unsafe { multiply_add_at(VectorLevel::detected(), a, b, out, stride, accumulate) }
+    unsafe { multiply_onto_at(VectorLevel::detected(), onto, a, b, out, stride) }
 }
 
-/// [`multiply_add`] with the instructions of a level.
+/// [`multiply_onto`] with the instructions of a level.
 ///
 /// # Safety
-/// As for [`multiply_add`], and the processor has these instructions.
-unsafe fn multiply_add_at(
+/// As for [`multiply_onto`], and the processor has these instructions.
+unsafe fn multiply_onto_at(
     level: VectorLevel,
+    onto: Onto<'_, f32>,
     a: View<'_, f32>,
     b: View<'_, f32>,
     out: &mut [f32],
     stride: usize,
-    accumulate: bool,
 ) -> bool {
-    let Some(shape) = fits(&a, &b) else { return false };
+    let Some(shape) = fits(onto, &a, &b) else { return false };
     #[cfg(target_arch = "x86_64")]
     {
         // SAFETY: the processor has the instructions; the rest is the caller's promise.
         match (level, shape) {
-            (VectorLevel::Avx512, Shape::Tile) => unsafe { avx512::tile(a, b, out, stride, accumulate) },
-            (VectorLevel::Avx512, Shape::Dots) => unsafe { avx512::dots(a, b, out, stride, accumulate) },
-            (VectorLevel::Avx2, Shape::Tile) => unsafe { avx2::tile(a, b, out, stride, accumulate) },
-            (VectorLevel::Avx2, Shape::Dots) => unsafe { avx2::dots(a, b, out, stride, accumulate) },
+            (VectorLevel::Avx512, Shape::Tile) => unsafe { avx512::tile(onto, a, b, out, stride) },
+            (VectorLevel::Avx512, Shape::Dots) => unsafe { avx512::dots(onto, a, b, out, stride) },
+            (VectorLevel::Avx2, Shape::Tile) => unsafe { avx2::tile(onto, a, b, out, stride) },
+            (VectorLevel::Avx2, Shape::Dots) => unsafe { avx2::dots(onto, a, b, out, stride) },
             (VectorLevel::Baseline, _) => return false,
         }
         true
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        let _ = (shape, level, out, stride, accumulate);
+        let _ = (onto, shape, level, out, stride);
         false
     }
 }
@@ -83,17 +87,25 @@ macro_rules! products {
             (b, b_stride): (*const f32, usize),
             (out, out_stride): (*mut f32, usize),
             depth: usize,
-            accumulate: bool,
+            onto: Onto<'_, f32>,
             mask: Mask,
         ) {
             // SAFETY: the caller's promise, for each of the elements.
             unsafe {
                 let mut sums = [[zero(); C]; R];
-                if accumulate {
-                    for (row, sums) in sums.iter_mut().enumerate() {
-                        for (column, sum) in sums.iter_mut().enumerate() {
-                            let from = out.add(row * out_stride + column * WIDTH).cast_const();
-                            *sum = if PART { load_some(mask, from) } else { load(from) };
+                match onto {
+                    Onto::Zero => {}
+                    Onto::Out => {
+                        for (row, sums) in sums.iter_mut().enumerate() {
+                            for (column, sum) in sums.iter_mut().enumerate() {
+                                let from = out.add(row * out_stride + column * WIDTH).cast_const();
+                                *sum = if PART { load_some(mask, from) } else { load(from) };
+                            }
+                        }
+                    }
+                    Onto::Rows(values) => {
+                        for (sums, &value) in sums.iter_mut().zip(values) {
+                            *sums = [splat(value); C];
                         }
                     }
                 }
@@ -129,20 +141,24 @@ macro_rules! products {
             a: &View<'_, f32>,
             (b, b_stride): (*const f32, usize),
             (out, out_stride): (*mut f32, usize),
-            accumulate: bool,
+            onto: Onto<'_, f32>,
             mask: Mask,
         ) {
             let strides = (a.row_stride, a.column_stride);
             let mut row = 0;
             while row < a.rows {
+                let onto = match onto {
+                    Onto::Rows(values) => Onto::Rows(&values[row..]),
+                    all => all,
+                };
                 // SAFETY: the rows exist, by the loop's condition; the rest is the caller's promise.
                 unsafe {
                     let factors = (a.data.as_ptr().add(row * strides.0), strides.0, strides.1);
                     let out = (out.add(row * out_stride), out_stride);
                     let b = (b, b_stride);
                     match a.rows - row {
-                        $($rest => tile_block::<$rest, C, PART>(factors, b, out, a.columns, accumulate, mask),)*
-                        _ => tile_block::<$rows, C, PART>(factors, b, out, a.columns, accumulate, mask),
+                        $($rest => tile_block::<$rest, C, PART>(factors, b, out, a.columns, onto, mask),)*
+                        _ => tile_block::<$rows, C, PART>(factors, b, out, a.columns, onto, mask),
                     }
                 }
                 row += $rows;
@@ -150,9 +166,9 @@ macro_rules! products {
         }
 
         /// # Safety
-        /// As [`super::multiply_add`], and the columns of `b` are neighbours.
+        /// As [`super::multiply_onto`], and the columns of `b` are neighbours.
         #[target_feature(enable = $features)]
-        pub unsafe fn tile(a: View<'_, f32>, b: View<'_, f32>, out: &mut [f32], stride: usize, accumulate: bool) {
+        pub unsafe fn tile(onto: Onto<'_, f32>, a: View<'_, f32>, b: View<'_, f32>, out: &mut [f32], stride: usize) {
             let (n, b_stride, out) = (b.columns, b.row_stride, out.as_mut_ptr());
             let mut column = 0;
             while column < n {
@@ -161,19 +177,19 @@ macro_rules! products {
                     let (b, out) = ((b.data.as_ptr().add(column), b_stride), (out.add(column), stride));
                     column += match (n - column) / WIDTH {
                         0 => {
-                            tile_columns::<1, true>(&a, b, out, accumulate, mask(n - column));
+                            tile_columns::<1, true>(&a, b, out, onto, mask(n - column));
                             n - column
                         }
                         1 => {
-                            tile_columns::<1, false>(&a, b, out, accumulate, mask(0));
+                            tile_columns::<1, false>(&a, b, out, onto, mask(0));
                             WIDTH
                         }
                         2 => {
-                            tile_columns::<2, false>(&a, b, out, accumulate, mask(0));
+                            tile_columns::<2, false>(&a, b, out, onto, mask(0));
                             2 * WIDTH
                         }
                         _ => {
-                            tile_columns::<3, false>(&a, b, out, accumulate, mask(0));
+                            tile_columns::<3, false>(&a, b, out, onto, mask(0));
                             3 * WIDTH
                         }
                     };
@@ -223,10 +239,39 @@ macro_rules! products {
         }
 
         /// # Safety
-        /// As [`super::multiply_add`]; the columns of `a` and the rows of `b` are neighbours.
+        /// As [`super::multiply_onto`]; the columns of `a` and the rows of `b` are neighbours, and `onto` is not one of rows.
         #[target_feature(enable = $features)]
-        pub unsafe fn dots(a: View<'_, f32>, b: View<'_, f32>, out: &mut [f32], stride: usize, accumulate: bool) {
+        pub unsafe fn dots(onto: Onto<'_, f32>, a: View<'_, f32>, b: View<'_, f32>, out: &mut [f32], stride: usize) {
             let n = a.columns;
+            let mut row = 0;
+            // The rows of a block stay in the first-level cache while all of `b` goes by.
+            while row < a.rows {
+                // SAFETY: the rows exist, by the choice of their number, and are `n` long.
+                unsafe {
+                    let pointer = |at: usize| a.data.as_ptr().add((row + at) * a.row_stride);
+                    row += if a.rows - row >= DOT_ROWS {
+                        dots_rows::<DOT_ROWS>(onto, std::array::from_fn(pointer), &b, &mut out[row * stride..], (stride, n));
+                        DOT_ROWS
+                    } else if a.rows - row >= 2 {
+                        dots_rows::<2>(onto, std::array::from_fn(pointer), &b, &mut out[row * stride..], (stride, n));
+                        2
+                    } else {
+                        dots_rows::<1>(onto, [pointer(0)], &b, &mut out[row * stride..], (stride, n));
+                        1
+                    };
+                }
+            }
+        }
+
+        /// Scalar products of `R` rows of one tile with all rows of another.
+        #[target_feature(enable = $features)]
+        unsafe fn dots_rows<const R: usize>(
+            onto: Onto<'_, f32>,
+            rows: [*const f32; R],
+            b: &View<'_, f32>,
+            out: &mut [f32],
+            (stride, n): (usize, usize),
+        ) {
             for first in (0..b.columns).step_by(4) {
                 let columns = (b.columns - first).min(4);
                 // Where fewer than four are left, the last one stands in, and its result is not used again.
@@ -235,32 +280,14 @@ macro_rules! products {
                     // SAFETY: the column exists.
                     *other = unsafe { other.add((first + at.min(columns - 1)) * b.column_stride) };
                 }
-                let mut row = 0;
-                while row < a.rows {
-                    let mut take = |row: usize, sums: &[__m128]| {
-                        for (at, &sums) in sums.iter().enumerate() {
-                            let mut values = [0.0; 4];
-                            // SAFETY: four values have room for four.
-                            unsafe { _mm_storeu_ps(values.as_mut_ptr(), sums) };
-                            let out = &mut out[(row + at) * stride + first..][..columns];
-                            for (out, &value) in out.iter_mut().zip(&values) {
-                                *out = if accumulate { *out + value } else { value };
-                            }
-                        }
-                    };
-                    // SAFETY: the rows exist, by the choice of their number, and are `n` long.
-                    unsafe {
-                        let pointer = |at: usize| a.data.as_ptr().add((row + at) * a.row_stride);
-                        if a.rows - row >= DOT_ROWS {
-                            take(row, &dots_block::<DOT_ROWS>(std::array::from_fn(pointer), others, n));
-                            row += DOT_ROWS;
-                        } else if a.rows - row >= 2 {
-                            take(row, &dots_block::<2>(std::array::from_fn(pointer), others, n));
-                            row += 2;
-                        } else {
-                            take(row, &dots_block::<1>([pointer(0)], others, n));
-                            row += 1;
-                        }
+                // SAFETY: the caller's promise, and the columns' strides.
+                let sums = unsafe { dots_block::<R>(rows, others, n) };
+                for (out, &sums) in out.chunks_mut(stride).zip(&sums) {
+                    let mut values = [0.0; 4];
+                    // SAFETY: four values have room for four.
+                    unsafe { _mm_storeu_ps(values.as_mut_ptr(), sums) };
+                    for (out, &value) in out[first..first + columns].iter_mut().zip(&values) {
+                        *out = if let Onto::Zero = onto { value } else { *out + value };
                     }
                 }
             }
@@ -271,7 +298,7 @@ macro_rules! products {
 /// 512-bit vectors.
 #[cfg(target_arch = "x86_64")]
 mod avx512 {
-    use crate::kernels::View;
+    use crate::kernels::{Onto, View};
     use std::arch::x86_64::*;
 
     type Vector = __m512;
@@ -341,7 +368,7 @@ mod avx512 {
 /// 256-bit vectors.
 #[cfg(target_arch = "x86_64")]
 mod avx2 {
-    use crate::kernels::View;
+    use crate::kernels::{Onto, View};
     use std::arch::x86_64::*;
 
     type Vector = __m256;
@@ -446,7 +473,8 @@ mod tests {
                     let before: Vec<f32> = (0..rows * stride).map(|seed| number(seed + 3)).collect();
                     let mut out = before.clone();
                     // SAFETY: the processor has the level; factors and result lie within their slices.
-                    if !unsafe { multiply_add_at(level, a, b, &mut out, stride, accumulate) } {
+                    let onto = if accumulate { Onto::Out } else { Onto::Zero };
+                    if !unsafe { multiply_onto_at(level, onto, a, b, &mut out, stride) } {
                         crate::kernels::multiply_add(a, b, &mut out, stride, accumulate);
                     }
                     for row in 0..rows {

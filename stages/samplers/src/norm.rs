@@ -1,7 +1,7 @@
 //! Layer normalisation over the features of each column.
 
 use crate::{
-    kernels::{dot, reserve, sum},
+    kernels::{Buffer, dot, reserve, sum},
     real::{Real, vectorised},
 };
 
@@ -80,8 +80,8 @@ impl LayerNorm {
         params: &[T],
         n: usize,
         normal: &mut [T],
-        deviation: &mut Vec<T>,
-        scratch: &mut Vec<T>,
+        deviation: &mut Buffer<T>,
+        scratch: &mut Buffer<T>,
         y: &mut [T],
     ) {
         normalise(normal, n, reserve(scratch, n), reserve(deviation, n));
@@ -97,7 +97,7 @@ impl LayerNorm {
         params: &[T],
         n: usize,
         (normal, deviation): (&[T], &[T]),
-        scratch: &mut Vec<T>,
+        scratch: &mut Buffer<T>,
         gradient: &mut [T],
         grads: &mut [T],
     ) {

@@ -3,7 +3,7 @@
 use crate::{
     architecture::{LocalProbabilityTransform, SimpleDistributionAwareTransform},
     gate::Gate,
-    kernels::{add, reserve, silu, silu_backward},
+    kernels::{Buffer, add, reserve, silu, silu_backward},
     layout::{Init, Layout},
     linear::Linear,
     real::Real,
@@ -17,11 +17,11 @@ const TILE: usize = 512;
 /// Working memory.
 #[derive(Debug, Default)]
 pub(crate) struct PointwiseState<T> {
-    features: Vec<T>,
-    gradient: Vec<T>,
-    raw: Vec<T>,
-    pre: Vec<T>,
-    hidden: Vec<T>,
+    features: Buffer<T>,
+    gradient: Buffer<T>,
+    raw: Buffer<T>,
+    pre: Buffer<T>,
+    hidden: Buffer<T>,
 }
 
 /// `LocalProbabilityTransform`.
@@ -178,7 +178,7 @@ impl Aware {
             Truncation::Static(offset) => add(&draw, &mut grads[*offset..*offset + 2]),
             Truncation::Dynamic(head) => head.backward_vector(params, &row.statistics, &draw, grads, &mut unused),
         }
-        let mut scratch = Vec::new();
+        let mut scratch = Buffer::default();
         for (ell, dy) in row.ell.chunks(TILE).zip(gradient.chunks(TILE)) {
             let n = ell.len();
             self.forward_tile(params, (ell, &row.statistics), state, reserve(&mut scratch, n));

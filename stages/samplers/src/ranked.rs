@@ -2,7 +2,7 @@
 
 use crate::{
     architecture::RankedTransform,
-    kernels::{reserve, silu, silu_backward},
+    kernels::{Buffer, reserve, silu, silu_backward},
     layout::{Init, Layout},
     linear::Linear,
     ranked_features::{CONTEXT, FEATURES, RankedFeatures, TILE},
@@ -31,13 +31,13 @@ pub(crate) struct Ranked {
 #[derive(Debug, Default)]
 pub(crate) struct RankedState<T> {
     features: RankedFeatures<T>,
-    raw: Vec<T>,
+    raw: Buffer<T>,
     /// `[h; features]` of a tile.
-    inputs: Vec<T>,
+    inputs: Buffer<T>,
     /// Shift and gate of a tile.
-    outputs: Vec<T>,
-    dinputs: Vec<T>,
-    doutputs: Vec<T>,
+    outputs: Buffer<T>,
+    dinputs: Buffer<T>,
+    doutputs: Buffer<T>,
 }
 
 impl<T: Real> RankedState<T> {

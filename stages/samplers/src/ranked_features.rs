@@ -5,7 +5,11 @@
 //! mass before that of top-p, distance to the maximum those of min-p and top-nσ, surprise that of epsilon and, less the
 //! entropy, eta, mass of more typical tokens that of typical sampling, entropy before that of top-H.
 
-use crate::{kernels::reserve, real::Real, row::LogitSet};
+use crate::{
+    kernels::{Buffer, reserve},
+    real::Real,
+    row::LogitSet,
+};
 
 /// Features per token.
 pub(crate) const FEATURES: usize = 11;
@@ -24,7 +28,7 @@ const BY_LOG: f64 = 1.0 / 3.0;
 #[derive(Debug, Default)]
 pub(crate) struct RankedFeatures<T> {
     /// Tile by tile `[FEATURES, n]`, columns in the order of the set.
-    columns: Vec<T>,
+    columns: Buffer<T>,
     /// Of the row: ln max p, entropy, standard deviation of the surprise, ln Σ p² (all scaled).
     pub context: Vec<T>,
     order: Vec<u32>,

@@ -6,7 +6,6 @@ use crate::{
     gate::Gate,
     grouping::Grouper,
     interpolation::Grid,
-    kernels::reserve,
     layout::{Init, Layout},
     loss::loss_and_gradient,
     pointwise::{Aware, Local, PointwiseState},
@@ -120,8 +119,8 @@ impl<T: Real> Sampler<T> {
     /// Evaluates the network on the row, and the features, that are in the workspace.
     fn run_row(&self, train: bool, workspace: &mut Workspace<T>) {
         let Workspace { row, attention, pointwise, ranked, modified, output, .. } = workspace;
-        let modified = reserve(modified, row.ell.len());
-        let output = reserve(output, row.ell.len());
+        modified.resize(row.ell.len(), T::ZERO);
+        output.resize(row.ell.len(), T::ZERO);
         match &self.network {
             Network::Local(network) => network.forward(&self.params, row, pointwise, modified, output),
             Network::Aware(network) => network.forward(&self.params, row, pointwise, modified, output),
@@ -217,9 +216,10 @@ impl<T: Real> Sampler<T> {
             return self.apply(logits, workspace);
         }
         let Workspace { grid, modified, output, gradient, .. } = workspace;
-        let tokens = reserve(gradient, logits.len());
-        grid.interpolate(modified, logits, tokens);
-        gate.forward(tokens, reserve(output, logits.len()));
+        gradient.resize(logits.len(), T::ZERO);
+        output.resize(logits.len(), T::ZERO);
+        grid.interpolate(modified, logits, gradient);
+        gate.forward(gradient, output);
         for (logit, &new) in logits.iter_mut().zip(&*output).filter(|(logit, _)| **logit != f32::NEG_INFINITY) {
             *logit = new.f64() as f32;
         }

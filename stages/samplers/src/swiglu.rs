@@ -1,7 +1,7 @@
 //! The SwiGLU network: `down( silu(gate(x)) ⊙ up(x) )`.
 
 use crate::{
-    kernels::{reserve, swiglu, swiglu_backward},
+    kernels::{Buffer, reserve, swiglu, swiglu_backward},
     linear::Linear,
     real::Real,
 };
@@ -25,8 +25,8 @@ impl SwiGlu {
         params: &[T],
         (x, context): (&[T], &[T]),
         n: usize,
-        pre: &mut Vec<T>,
-        hidden: &mut Vec<T>,
+        pre: &mut Buffer<T>,
+        hidden: &mut Buffer<T>,
         y: &mut [T],
     ) {
         let pre = reserve(pre, 2 * self.width() * n);
@@ -46,7 +46,7 @@ impl SwiGlu {
         (x, context): (&[T], &[T]),
         n: usize,
         pre: &mut [T],
-        hidden: &mut Vec<T>,
+        hidden: &mut Buffer<T>,
         dy: &[T],
         grads: &mut [T],
         dcontext: &mut [T],

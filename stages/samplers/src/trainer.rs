@@ -1,8 +1,11 @@
 //! Supervised training, one optimiser step at a time: a deterministic state machine that can be saved between steps.
 
 use crate::{
-    AdamW, AdamWConfig, LogitSet, Precision, RowError, RowLoss, Sampler, SamplerError, Schedule, Target, Workspace,
-    kernels::dot, real::Real,
+    AdamW, AdamWConfig, LogitSet, OptimizerKind, Precision, RowError, RowLoss, Sampler, SamplerError, Schedule, Target,
+    Workspace,
+    kernels::dot,
+    real::Real,
+    soap::{self, Rotation},
 };
 use rayon::prelude::*;
 use safetensors::{SafeTensors, tensor::TensorView};
@@ -33,6 +36,8 @@ impl Example {
 /// What a training run keeps constant.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TrainerConfig {
+    pub optimizer: OptimizerKind,
+    /// Of SOAP in the eigenbasis.
     pub adamw: AdamWConfig,
     pub schedule: Schedule,
     /// Weight of the truncation penalty; at least 0.
@@ -64,9 +69,19 @@ pub struct Trainer<T> {
     /// Unless the precision is the full one, the parameters that the optimiser updates.
     masters: Vec<T>,
     optimizer: AdamW<T>,
-    /// Stretches of the parameters with the factor of their learning rate; they cover all parameters.
-    groups: Vec<(Range<usize>, f64)>,
+    /// One for each tensor.
+    groups: Vec<Group>,
     step: u64,
+}
+
+/// A tensor as the optimiser sees it.
+#[derive(Debug)]
+struct Group {
+    name: String,
+    range: Range<usize>,
+    lr_factor: f64,
+    /// With SOAP, of a matrix.
+    rotation: Option<Rotation>,
 }
 
 impl<T: Real> Trainer<T> {
@@ -92,7 +107,13 @@ impl<T: Real> Trainer<T> {
         }
         let parameters = sampler.parameters().len();
         let optimizer = AdamW::new(config.adamw, parameters);
-        let (precision, groups) = (Precision::F32, vec![(0..parameters, 1.0)]);
+        let groups = sampler.layout().tensors().iter().map(|tensor| Group {
+            name: tensor.name.clone(),
+            range: tensor.offset..tensor.offset + tensor.len(),
+            lr_factor: 1.0,
+            rotation: if config.optimizer == OptimizerKind::Soap { Rotation::of(tensor) } else { None },
+        });
+        let (precision, groups) = (Precision::F32, groups.collect());
         Ok(Self { config, sampler, precision, masters: Vec::new(), optimizer, groups, step: 0 })
     }
 
@@ -115,14 +136,10 @@ impl<T: Real> Trainer<T> {
                 });
             }
         }
-        self.groups = tensors
-            .iter()
-            .map(|tensor| {
-                let own = factors.iter().filter(|(key, _)| tensor.name.starts_with(*key));
-                let factor = own.max_by_key(|(key, _)| key.len()).map_or(1.0, |(_, &factor)| factor);
-                (tensor.offset..tensor.offset + tensor.len(), factor)
-            })
-            .collect();
+        for group in &mut self.groups {
+            let own = factors.iter().filter(|(key, _)| group.name.starts_with(*key));
+            group.lr_factor = own.max_by_key(|(key, _)| key.len()).map_or(1.0, |(_, &factor)| factor);
+        }
         Ok(self)
     }
 
@@ -208,8 +225,17 @@ impl<T: Real> Trainer<T> {
             Precision::F32 => self.sampler.parameters_mut(),
             Precision::Bf16 => &mut self.masters,
         };
-        for (range, factor) in &self.groups {
-            self.optimizer.step(self.step, lr * factor, range.clone(), &grads, masters);
+        for group in &mut self.groups {
+            let (range, lr) = (group.range.clone(), lr * group.lr_factor);
+            match &mut group.rotation {
+                None => self.optimizer.step(self.step, lr, range, &grads, masters),
+                Some(rotation) => {
+                    let (first, second) = (&mut self.optimizer.first, &mut self.optimizer.second);
+                    let moments = (&mut first[range.clone()], &mut second[range.clone()]);
+                    let schedule = (&self.config.adamw, self.step, lr);
+                    rotation.step(schedule, &grads[range.clone()], moments, &mut masters[range]);
+                }
+            }
         }
         if self.precision != Precision::F32 {
             self.precision.round(&self.masters, self.sampler.parameters_mut());
@@ -260,11 +286,11 @@ impl<T: Real> Trainer<T> {
             ("second_moment", T::to_bytes(&self.optimizer.second)),
         ];
         let shape = vec![self.sampler.parameters().len()];
-        let views = parts
-            .iter()
-            .map(|(name, bytes)| Ok((*name, TensorView::new(T::DTYPE, shape.clone(), bytes)?)))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(state)?;
+        let rotations = self.groups.iter().filter_map(|group| Some(group.rotation.as_ref()?.save(&group.name)));
+        let rotations: Vec<_> = rotations.flatten().collect();
+        let vectors = parts.iter().map(|(name, bytes)| Ok((*name, TensorView::new(T::DTYPE, shape.clone(), bytes)?)));
+        let matrices = rotations.iter().map(|(name, width, bytes)| Ok((name.as_str(), soap::view(*width, bytes)?)));
+        let views = vectors.chain(matrices).collect::<Result<Vec<_>, _>>().map_err(state)?;
         let metadata = HashMap::from([("step".to_owned(), self.step.to_string())]);
         safetensors::serialize(views, Some(metadata)).map_err(state)
     }
@@ -291,6 +317,11 @@ impl<T: Real> Trainer<T> {
             Ok(T::from_bytes(view.data()))
         };
         let (params, first, second) = (read("parameters")?, read("first_moment")?, read("second_moment")?);
+        for group in &mut self.groups {
+            if let Some(rotation) = &mut group.rotation {
+                rotation.restore(&group.name, &file)?;
+            }
+        }
         self.set_masters(params);
         self.optimizer.first = first;
         self.optimizer.second = second;

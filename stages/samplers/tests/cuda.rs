@@ -8,9 +8,9 @@
 mod common;
 
 use lsn_samplers::{
-    AdamWConfig, Architecture, Example, LocalProbabilityTransform, LogitSet, RowLoss, Sampler, SamplerError,
-    SamplingNetwork, Schedule, ScheduleKind, SimpleDistributionAwareTransform, Statistic, Target, Trainer,
-    TrainerConfig, Workspace,
+    AdamWConfig, Architecture, Example, LocalProbabilityTransform, LogitSet, OptimizerKind, RowLoss, Sampler,
+    SamplerError, SamplingNetwork, Schedule, ScheduleKind, SimpleDistributionAwareTransform, Statistic, Target,
+    Trainer, TrainerConfig, Workspace,
     cuda::{CudaError, CudaSampler, CudaTrainer, Device, DeviceLogits},
 };
 use rand::{Rng, SeedableRng};
@@ -198,6 +198,7 @@ fn training_follows_the_processor() {
     let Some(device) = device() else { return };
     let (rows, vocabulary) = (4, 2000);
     let config = TrainerConfig {
+        optimizer: OptimizerKind::Adamw,
         adamw: AdamWConfig::default(),
         schedule: Schedule { kind: ScheduleKind::Cosine, lr: 3e-3, warmup_steps: 2, total_steps: 12 },
         gamma: 1.0,

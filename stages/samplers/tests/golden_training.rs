@@ -4,7 +4,8 @@
 mod common;
 
 use lsn_samplers::{
-    AdamWConfig, Architecture, Example, LogitSet, Real, Sampler, Schedule, Target, Trainer, TrainerConfig,
+    AdamWConfig, Architecture, Example, LogitSet, OptimizerKind, Real, Sampler, Schedule, Target, Trainer,
+    TrainerConfig,
 };
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -22,6 +23,7 @@ fn replay<T: Real>(case: &Value, file: &SafeTensors<'_>) -> (f64, f64) {
         into.iter_mut().zip(values).for_each(|(into, value)| *into = T::of(value));
     }
     let config = TrainerConfig {
+        optimizer: OptimizerKind::Adamw,
         adamw: AdamWConfig {
             betas: serde_json::from_value(case["betas"].clone()).unwrap(),
             eps: number("eps"),

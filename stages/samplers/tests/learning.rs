@@ -3,9 +3,9 @@
 
 use lsn_heuristics::{History, Pipeline, ProcessorConfig, Scratch};
 use lsn_samplers::{
-    AdamWConfig, Architecture, Example, INTERPOLATION_TOLERANCE, LocalProbabilityTransform, LogitSet, RankedTransform,
-    Sampler, SamplingNetwork, Schedule, ScheduleKind, SimpleDistributionAwareTransform, Statistic, Target, Trainer,
-    TrainerConfig, Workspace, loss_and_gradient,
+    AdamWConfig, Architecture, Example, INTERPOLATION_TOLERANCE, LocalProbabilityTransform, LogitSet, OptimizerKind,
+    RankedTransform, Sampler, SamplingNetwork, Schedule, ScheduleKind, SimpleDistributionAwareTransform, Statistic,
+    Target, Trainer, TrainerConfig, Workspace, loss_and_gradient,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,6 +37,7 @@ fn examples(seed: u64, count: usize) -> Vec<Example> {
 /// What `architecture` is after a short training on nucleus sampling.
 fn trained(architecture: Architecture) -> Trainer<f32> {
     let config = TrainerConfig {
+        optimizer: OptimizerKind::Adamw,
         adamw: AdamWConfig { betas: [0.9, 0.99], weight_decay: 0.0, ..AdamWConfig::default() },
         schedule: Schedule { kind: ScheduleKind::Cosine, lr: 1e-2, warmup_steps: 20, total_steps: STEPS },
         gamma: 1.0,
@@ -97,6 +98,7 @@ fn trained_networks_keep_to_the_tolerance_of_interpolation() {
 #[test]
 fn parameter_groups_learn_at_their_own_rates() {
     let config = TrainerConfig {
+        optimizer: OptimizerKind::Adamw,
         adamw: AdamWConfig { weight_decay: 0.0, ..AdamWConfig::default() },
         schedule: Schedule { kind: ScheduleKind::Constant, lr: 1e-3, warmup_steps: 0, total_steps: 1 },
         gamma: 1.0,

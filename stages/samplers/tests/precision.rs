@@ -2,8 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "a test helper fails by panicking")]
 
 use lsn_samplers::{
-    AdamWConfig, Architecture, Example, LocalProbabilityTransform, Precision, Sampler, Schedule, ScheduleKind, Trainer,
-    TrainerConfig,
+    AdamWConfig, Architecture, Example, LocalProbabilityTransform, OptimizerKind, Precision, Sampler, Schedule,
+    ScheduleKind, Trainer, TrainerConfig,
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -24,7 +24,12 @@ fn examples(seed: u64, count: usize) -> Vec<Example> {
 }
 
 fn trainer(precision: Precision) -> Trainer<f32> {
+    trainer_with(OptimizerKind::Adamw, precision)
+}
+
+fn trainer_with(optimizer: OptimizerKind, precision: Precision) -> Trainer<f32> {
     let config = TrainerConfig {
+        optimizer,
         adamw: AdamWConfig::default(),
         // Steps so small that bf16 parameters alone would not move.
         schedule: Schedule { kind: ScheduleKind::Cosine, lr: 2e-3, warmup_steps: 10, total_steps: STEPS },
@@ -48,15 +53,21 @@ fn batches() -> Vec<Vec<Example>> {
 #[test]
 fn a_saved_training_goes_on_to_the_same_bits() {
     let batches = batches();
-    let mut whole = trainer(Precision::Bf16);
-    train(&mut whole, &batches[..20]);
-    let (mut first, mut second) = (trainer(Precision::Bf16), trainer(Precision::Bf16));
-    train(&mut first, &batches[..9]);
-    second.restore(&first.save().unwrap()).unwrap();
-    assert_eq!(second.sampler().parameters(), first.sampler().parameters());
-    train(&mut second, &batches[9..20]);
-    assert_eq!(second.sampler().parameters(), whole.sampler().parameters());
-    assert_eq!(second.save().unwrap(), whole.save().unwrap());
+    for optimizer in [OptimizerKind::Adamw, OptimizerKind::Soap] {
+        let new = || trainer_with(optimizer, Precision::Bf16);
+        let mut whole = new();
+        train(&mut whole, &batches[..25]);
+        let (mut first, mut second) = (new(), new());
+        train(&mut first, &batches[..13]);
+        second.restore(&first.save().unwrap()).unwrap();
+        assert_eq!(second.sampler().parameters(), first.sampler().parameters());
+        train(&mut second, &batches[13..25]);
+        assert_eq!(second.sampler().parameters(), whole.sampler().parameters());
+        assert_eq!(second.save().unwrap(), whole.save().unwrap());
+    }
+    let adamw = trainer(Precision::Bf16).save().unwrap();
+    let error = trainer_with(OptimizerKind::Soap, Precision::Bf16).restore(&adamw).unwrap_err().to_string();
+    assert!(error.contains("left"), "{error}");
 }
 
 #[test]

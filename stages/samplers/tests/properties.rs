@@ -3,7 +3,7 @@
 
 use lsn_samplers::{
     AdamWConfig, Architecture, Example, Grouping, INTERPOLATION_TOLERANCE, LocalProbabilityTransform, LogitSet,
-    RankedTransform, Real, RowError, Sampler, SamplingNetwork, Schedule, ScheduleKind,
+    OptimizerKind, RankedTransform, Real, RowError, Sampler, SamplingNetwork, Schedule, ScheduleKind,
     SimpleDistributionAwareTransform, Statistic, Target, Trainer, TrainerConfig, Workspace,
 };
 use proptest::prelude::*;
@@ -146,6 +146,7 @@ proptest! {
         rows in prop::collection::vec(row(), 1..5)
     ) {
         let config = TrainerConfig {
+            optimizer: OptimizerKind::Adamw,
             adamw: AdamWConfig::default(),
             schedule: Schedule { kind: ScheduleKind::Constant, lr: 1e-3, warmup_steps: 0, total_steps: 3 },
             gamma: 1.0,

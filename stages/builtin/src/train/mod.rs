@@ -51,8 +51,8 @@ impl Stage for Train {
         "trains a sampler network to reproduce the heuristics behind the best generations"
     }
 
-    fn version(&self) -> u32 {
-        3
+    fn version(&self) -> u42 {
+        4
     }
 
     fn determinism(&self) -> Determinism {
@@ -223,6 +223,7 @@ impl<'a> Training<'a> {
     /// Begins, or goes on from the newest whole checkpoint.
     fn open(params: &'a TrainParams, ctx: &'a StageContext, total_steps: u64) -> StageResult<Self> {
         let config = TrainerConfig {
+            optimizer: params.optimizer,
             adamw: params.adamw,
             schedule: Schedule {
                 kind: params.scheduler,

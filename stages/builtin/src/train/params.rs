@@ -3,7 +3,7 @@
 use crate::generate::PromptForm;
 use lsn_heuristics::{Pipeline, ProcessorConfig};
 use lsn_lm::Day;
-use lsn_samplers::{AdamWConfig, Architecture, Precision, ScheduleKind};
+use lsn_samplers::{AdamWConfig, Architecture, OptimizerKind, Precision, ScheduleKind};
 use lsn_stage::ParamIssue;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,8 @@ pub struct TrainParams {
     pub scheduler: ScheduleKind,
     /// Optimiser steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
+    /// Which optimiser: `adamw`, or `soap`, which takes `adamw`'s parameters too, and gets further in as many steps.
+    pub optimizer: OptimizerKind,
     pub adamw: AdamWConfig,
     /// Number format of the parameters that the network is evaluated with and published in; the optimiser updates f32 ones.
     pub precision: Precision,
@@ -85,6 +87,7 @@ impl Default for TrainParams {
             gradient_accumulation_steps: 2,
             scheduler: ScheduleKind::Cosine,
             warmup_steps: 100,
+            optimizer: OptimizerKind::default(),
             adamw: AdamWConfig::default(),
             precision: Precision::default(),
             max_grad_norm: Some(1.0),

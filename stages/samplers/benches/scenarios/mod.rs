@@ -2,8 +2,8 @@
 
 use lsn_heuristics::{History, Pipeline, ProcessorConfig, Scratch};
 use lsn_samplers::{
-    AdamWConfig, Architecture, Example, Grouping, LocalProbabilityTransform, LogitSet, RankedTransform, Sampler,
-    SamplingNetwork, Schedule, ScheduleKind, SimpleDistributionAwareTransform, Statistic, Target, Trainer,
+    AdamWConfig, Architecture, Example, Grouping, LocalProbabilityTransform, LogitSet, OptimizerKind, RankedTransform,
+    Sampler, SamplingNetwork, Schedule, ScheduleKind, SimpleDistributionAwareTransform, Statistic, Target, Trainer,
     TrainerConfig, Workspace,
 };
 use rand::{Rng, SeedableRng};
@@ -100,6 +100,7 @@ impl Scenario {
             });
         }
         let config = TrainerConfig {
+            optimizer: OptimizerKind::Adamw,
             adamw: AdamWConfig::default(),
             schedule: Schedule { kind: ScheduleKind::Constant, lr: 1e-3, warmup_steps: 0, total_steps: 1000 },
             gamma: 1.0,
