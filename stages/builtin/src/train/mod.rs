@@ -51,7 +51,7 @@ impl Stage for Train {
         "trains a sampler network to reproduce the heuristics behind the best generations"
     }
 
-    fn version(&self) -> u42 {
+    fn version(&self) -> u32 {
         4
     }
 
