@@ -5,7 +5,7 @@ use super::{
     device::Buffer,
     kernels::{FLAT, WIDE, arguments, launch},
 };
-use crate::{Layout, RowLoss, Sampler, SamplerError, StepMetrics, Trainer, TrainerConfig};
+use crate::{Layout, OptimizerKind, RowLoss, Sampler, SamplerError, StepMetrics, Trainer, TrainerConfig};
 
 /// Raw logits and what the heuristic made of them, some rows each.
 pub type MicroBatch<'a> = (&'a DeviceLogits, &'a DeviceLogits);
@@ -24,8 +24,11 @@ pub struct CudaTrainer {
 
 impl CudaTrainer {
     /// # Errors
-    /// A hyper-parameter is out of its range, or as [`CudaSampler::new`].
+    /// A hyper-parameter is out of its range, the optimiser is not AdamW, or as [`CudaSampler::new`].
     pub fn new(device: &Device, sampler: Sampler<f32>, config: TrainerConfig) -> Result<Self, CudaError> {
+        if config.optimizer != OptimizerKind::Adamw {
+            return Err(CudaError::Unsupported("an optimiser other than `adamw`".to_owned()));
+        }
         // The processor's trainer knows what a hyper-parameter may be.
         let sampler = Trainer::new(sampler, config)?.into_sampler();
         let parameters = sampler.parameters().len();
