@@ -57,7 +57,8 @@ pub fn kill_marked(wanted: impl Fn(&str) -> bool, rounds: usize) -> usize {
     let mut killed = std::collections::BTreeSet::new();
     for _ in 0..rounds {
         let found = marked(&wanted);
-        if found.is_empty() {
+        // A dying process loses its environment, and with it the mark, before its locks.
+        if found.is_empty() && !killed.iter().any(|&pid| is_alive(pid)) {
             break;
         }
         for pid in found {

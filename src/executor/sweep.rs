@@ -4,7 +4,11 @@ use super::{process::kill_marked, remove::remove_tree, turn::Turn, worker::STATE
 use crate::home::{Home, RunId};
 use lsn_cache::{Lookup, Store, TaskKey};
 use lsn_digest::Digest;
-use std::{fs, io, path::Path, time::Duration};
+use std::{fs, io, path::Path, thread, time::Duration};
+
+/// How often, and with what pause, a lock is asked for that a dying process may still hold.
+const DYING_ROUNDS: usize = 40;
+const DYING_PAUSE: Duration = Duration::from_millis(5);
 
 /// What a sweep found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -69,10 +73,18 @@ fn remove_all_finished(home: &Home, store: &Store) {
     }
 }
 
-/// Removes the scratch directory of a task whose result is there, and its lock, unless somebody works in it.
+/// Removes the scratch directory of a task whose result is there, and its lock, unless somebody works in it for longer than a
+/// killed process takes to let go of a lock.
 pub(super) fn remove_finished(scratch: &Path) {
-    if let Ok(Some(_turn)) = Turn::try_take(scratch) {
-        let _ = remove_tree(scratch);
+    for _ in 0..DYING_ROUNDS {
+        match Turn::try_take(scratch) {
+            Ok(Some(_turn)) => {
+                let _ = remove_tree(scratch);
+                return;
+            }
+            Ok(None) => thread::sleep(DYING_PAUSE),
+            Err(_) => return,
+        }
     }
 }
 
