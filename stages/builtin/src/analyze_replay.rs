@@ -137,6 +137,7 @@ impl<'a> Replayer<'a> {
         teacher_forcing::Replay {
             model: self.model,
             pipeline: &pipeline,
+            drew: true,
             state_seed: state_seed(generation, &pipeline.canonical()),
             prompt: &prompt,
             generated: &generation.token_ids[..generation.token_ids.len().min(most)],

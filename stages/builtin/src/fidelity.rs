@@ -185,6 +185,7 @@ impl Meter<'_> {
         teacher_forcing::Replay {
             model: self.model,
             pipeline: self.pipeline,
+            drew: false,
             state_seed: state_seed(generation, &self.pipeline.canonical()),
             prompt: &prompt,
             generated: &generation.token_ids[..generation.token_ids.len().min(most)],

@@ -1,12 +1,15 @@
 //! Replaying a generation on the exact token ids that were generated: raw logits and what a pipeline of heuristics makes of them.
 
-use lsn_heuristics::{History, Pipeline, Scratch};
+use lsn_heuristics::{History, Pipeline, RowError, Scratch};
 use lsn_lm::LanguageModel;
 
 /// A generation to replay, and the pipeline that its targets come from.
 pub struct Replay<'a> {
     pub model: &'a LanguageModel,
     pub pipeline: &'a Pipeline,
+    /// Whether the generation was drawn with this pipeline. One that it was not drawn with may leave a drawn token no probability;
+    /// its state is then told nothing.
+    pub drew: bool,
     /// Seed of the pipeline's own draws.
     pub state_seed: u64,
     pub prompt: &'a [u32],
@@ -39,7 +42,10 @@ impl Replay<'_> {
                 let history = History { tokens: &tokens, prompt_len: prompt.len() };
                 pipeline
                     .process(&mut target, history, &mut state, &mut scratch)
-                    .and_then(|()| pipeline.accept(next, &target, &mut state))
+                    .and_then(|()| match pipeline.accept(next, &target, &mut state) {
+                        Err(RowError::NotDrawn { .. }) if !self.drew => Ok(()),
+                        accepted => accepted,
+                    })
                     .map_err(|error| error.to_string())?;
                 if wanted {
                     visit(position, raw, &target)?;

@@ -181,6 +181,7 @@ impl<'a> Replay<'a> {
         teacher_forcing::Replay {
             model: self.model,
             pipeline: self.samples.pipeline(sample.pipeline),
+            drew: self.samples.drew,
             state_seed: sample.state_seed,
             prompt: &sample.prompt,
             generated: &sample.generated[..wanted],

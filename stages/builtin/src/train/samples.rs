@@ -48,6 +48,8 @@ pub struct Samples {
     file: File,
     entries: Vec<Entry>,
     pipelines: Vec<Pipeline>,
+    /// Whether every row's pipeline is the one that drew it.
+    pub drew: bool,
     seed: u64,
     /// Rows for training, by their number.
     pub training: Vec<u32>,
@@ -149,7 +151,8 @@ impl Samples {
             return Err(StageError::user(what).hint("raise `max_seq_length` or lower `validation_fraction`"));
         }
         let file = File::open(path).map_err(io)?;
-        Ok(Self { file, entries, pipelines, seed: params.seed, training, validation, skipped })
+        let drew = params.target.is_none();
+        Ok(Self { file, entries, pipelines, drew, seed: params.seed, training, validation, skipped })
     }
 
     /// How many positions of a row are trained on.

@@ -475,6 +475,21 @@ fn what_is_kept_between_epochs_changes_time_only() {
 }
 
 #[test]
+fn a_target_with_a_state_may_leave_a_drawn_token_no_probability() {
+    let setting = Setting::new();
+    let target = |probability: f64| -> Option<Vec<lsn_heuristics::ProcessorConfig>> {
+        let xtc = json!([{"name": "xtc", "params": {"probability": probability, "threshold": 1e-6}}]);
+        Some(serde_json::from_value(xtc).unwrap())
+    };
+    let run = |name: &str, probability| {
+        let params = TrainParams { target: target(probability), ..params() };
+        attempt((&setting.model, &setting.rows, &setting.scratch(name)), &params, 1, quiet()).unwrap()
+    };
+    // Nearly every token is above this threshold, so nearly every drawn one is removed.
+    assert_ne!(run("always", 1.0)["log"], run("never", 0.0)["log"]);
+}
+
+#[test]
 fn a_target_stands_in_for_every_rows_own_pipeline() {
     let setting = Setting::new();
     let ctx = setting.harness.context(&[], &[]);
