@@ -183,9 +183,9 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
     calm.run(&[]);
     let calm_events = events(&calm);
     let (mut kills, mut interrupted_work, mut rounds) = (0, 0, 0);
-    while kills < KILLS {
+    while kills < KILLS || interrupted_work < KILLS / 2 {
         rounds += 1;
-        assert!(rounds <= 2 * KILLS, "the runs end before they can be killed");
+        assert!(rounds <= 2 * KILLS, "{kills} kills, only {interrupted_work} while tasks ran");
         let project = project();
         let (struck, during_work) = run_through_kills(&project, calm_events, &mut random);
         (kills, interrupted_work) = (kills + struck, interrupted_work + during_work);
@@ -196,5 +196,4 @@ fn killed_at_random_moments_it_ends_with_the_same_bytes() {
         assert_nothing_is_left(&project);
     }
     println!("{kills} kills, {interrupted_work} while tasks ran, in {rounds} projects");
-    assert!(interrupted_work >= KILLS / 2, "most kills missed: {interrupted_work} of {kills}");
 }

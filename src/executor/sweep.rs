@@ -6,7 +6,7 @@ use lsn_cache::{Lookup, Store, TaskKey};
 use lsn_digest::Digest;
 use std::{fs, io, path::Path, thread, time::Duration};
 
-/// How often, and with what pause, a lock is asked for that a dying process may still hold.
+/// How often, and with what pause, a lock is asked for that a process killed by a guardian may still hold while it dies.
 const DYING_ROUNDS: usize = 40;
 const DYING_PAUSE: Duration = Duration::from_millis(5);
 
@@ -68,23 +68,24 @@ fn remove_all_finished(home: &Home, store: &Store) {
         let Some(name) = path.file_stem().and_then(|name| name.to_str()) else { continue };
         let Ok(key) = name.parse::<Digest>().map(TaskKey) else { continue };
         if matches!(store.action(&key), Ok(Lookup::Hit(_))) {
-            remove_finished(&home.scratch_of(&key));
+            let scratch = home.scratch_of(&key);
+            let mut rounds = 0..DYING_ROUNDS;
+            while !remove_finished(&scratch) && rounds.next().is_some() {
+                thread::sleep(DYING_PAUSE);
+            }
         }
     }
 }
 
-/// Removes the scratch directory of a task whose result is there, and its lock, unless somebody works in it for longer than a
-/// killed process takes to let go of a lock.
-pub(super) fn remove_finished(scratch: &Path) {
-    for _ in 0..DYING_ROUNDS {
-        match Turn::try_take(scratch) {
-            Ok(Some(_turn)) => {
-                let _ = remove_tree(scratch);
-                return;
-            }
-            Ok(None) => thread::sleep(DYING_PAUSE),
-            Err(_) => return,
+/// Removes the scratch directory of a task whose result is there, and its lock; says `false` where somebody holds the lock.
+pub(super) fn remove_finished(scratch: &Path) -> bool {
+    match Turn::try_take(scratch) {
+        Ok(Some(_turn)) => {
+            let _ = remove_tree(scratch);
+            true
         }
+        Ok(None) => false,
+        Err(_) => true,
     }
 }
 

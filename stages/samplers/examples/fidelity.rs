@@ -2,7 +2,8 @@
 //!
 //! `cargo run --release -p lsn-samplers --example fidelity -- [key=value ..]`, by default `architecture=RankedTransform`,
 //! `settings=table`, synthetic rows of 4,096 bf16 logits and the recipe below. `logits=FILE` takes rows from the tensor
-//! `logits` (f32, `[N, V]`) of a safetensors file instead, the last fifth of them held out.
+//! `logits` (f32, `[N, V]`) of a safetensors file instead, the last fifth of them held out. Further keys: `steps`, `batch`, `lr`,
+//! `beta2`, `gamma`, `seed`, `hidden`, `vocabulary`, `emphasis` (a share, as in `train`) and `soap=1` for SOAP instead of AdamW.
 #![expect(clippy::unwrap_used, reason = "an example fails by panicking")]
 
 use lsn_heuristics::{History, Pipeline, ProcessorConfig, Scratch};
@@ -137,7 +138,7 @@ fn main() {
         gamma: number("gamma", 1.0),
         max_grad_norm: Some(1.0),
     };
-    let batch = number("batch", 12.0) as usize;
+    let (batch, emphasis) = (number("batch", 12.0) as usize, number("emphasis", 0.8));
     let (train, held_out) = rows(&options);
     let wanted = options.get("settings").map_or("table", String::as_str);
     let settings = TABLE.iter().chain(&OTHERS).enumerate().filter(|(index, (name, ..))| match wanted {
@@ -166,7 +167,7 @@ fn main() {
         let by_gain = WeightedIndex::new(gains).unwrap();
         let mut seen = Vec::new();
         for step in 1..=steps {
-            let mut pick = || match rng.random_bool(number("emphasis", 0.8)) {
+            let mut pick = || match rng.random_bool(emphasis) {
                 true => by_gain.sample(&mut rng),
                 false => rng.random_range(0..training.len()),
             };

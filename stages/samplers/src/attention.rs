@@ -8,8 +8,9 @@
 use crate::{
     architecture::SamplingNetwork,
     attention_block::{Activations, Block, Scratch},
+    buffer::{Buffer, reserve},
     gate::Gate,
-    kernels::{Buffer, add, axpy, dot, reserve, scale_shift, sum},
+    kernels::{add, axpy, dot, scale_shift, sum},
     layout::Layout,
     real::Real,
     row::Row,

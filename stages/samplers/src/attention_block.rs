@@ -5,7 +5,8 @@
 
 use crate::{
     architecture::SamplingNetwork,
-    kernels::{Buffer, View, add, feature_map, feature_map_backward, fill, multiply_add, product, reserve, sum},
+    buffer::{Buffer, reserve},
+    kernels::{View, add, feature_map, feature_map_backward, fill, multiply_add, product, sum},
     layout::Layout,
     linear::Linear,
     norm::LayerNorm,

@@ -40,8 +40,10 @@ pub enum SamplerError {
     HyperParameter { parameter: &'static str, value: f64, expected: &'static str },
     #[error("training state: {0}")]
     State(String),
-    #[error("step {step}: the loss is {loss}, lower the learning rate or clip gradients (`max_grad_norm`)")]
-    Diverged { step: u64, loss: f64 },
+    #[error(
+        "step {step}: the loss is {loss}, the norm of its gradient {grad_norm}; lower the learning rate or clip gradients (`max_grad_norm`)"
+    )]
+    Diverged { step: u64, loss: f64, grad_norm: f64 },
 }
 
 /// Bytes that are not a packed example.

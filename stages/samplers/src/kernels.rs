@@ -4,12 +4,8 @@ use crate::{
     microkernel,
     real::{Real, vectorised},
 };
-use aligned_vec::{AVec, ConstAlign};
 use gemm::Parallelism;
-use std::{
-    any::TypeId,
-    ops::{Deref, DerefMut},
-};
+use std::any::TypeId;
 
 /// A strided matrix for [`multiply_add`]: element (row, column) is `data[row * row_stride + column * column_stride]`.
 #[derive(Clone, Copy)]
@@ -274,42 +270,5 @@ vectorised! {
         for (gradient, &value) in gradient.iter_mut().zip(value) {
             *gradient *= value.at_most(T::ONE);
         }
-    }
-}
-
-/// Makes `buffer` hold `len` elements of any value.
-pub(crate) fn reserve<T: Real>(buffer: &mut Buffer<T>, len: usize) -> &mut [T] {
-    if buffer.memory.len() < len {
-        buffer.memory.resize(len, T::ZERO);
-    }
-    buffer.len = len;
-    buffer
-}
-
-/// Working memory that begins at a cache line, so that no vector of a tile straddles two, and that is not cleared between uses.
-#[derive(Debug)]
-pub(crate) struct Buffer<T> {
-    memory: AVec<T, ConstAlign<64>>,
-    /// How much of it is in use.
-    len: usize,
-}
-
-impl<T> Default for Buffer<T> {
-    fn default() -> Self {
-        Self { memory: AVec::new(64), len: 0 }
-    }
-}
-
-impl<T> Deref for Buffer<T> {
-    type Target = [T];
-
-    fn deref(&self) -> &[T] {
-        &self.memory[..self.len]
-    }
-}
-
-impl<T> DerefMut for Buffer<T> {
-    fn deref_mut(&mut self) -> &mut [T] {
-        &mut self.memory[..self.len]
     }
 }

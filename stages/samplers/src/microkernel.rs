@@ -445,7 +445,7 @@ mod tests {
         levels
     }
 
-    /// All four ways of laying out the factors, all remainders of rows and columns, with and without accumulation.
+    /// All four ways of laying out the factors, all remainders of rows and columns, onto nothing, what is there, or a value per row.
     #[test]
     fn products_are_those_of_the_definition() {
         let number = |seed: usize| ((seed * 37 + seed * seed % 11) % 61) as f32 / 16.0 - 1.5;
@@ -469,18 +469,23 @@ mod tests {
                     f64::from(view.data[row * view.row_stride + column * view.column_stride])
                 };
                 let stride = columns + 3;
-                for (level, accumulate) in levels().into_iter().flat_map(|level| [(level, false), (level, true)]) {
+                let starts: Vec<f32> = (0..rows).map(|row| number(row + 5)).collect();
+                let ontos = [Onto::Zero, Onto::Out, Onto::Rows(&starts)];
+                for (level, onto) in levels().into_iter().flat_map(|level| ontos.map(|onto| (level, onto))) {
                     let before: Vec<f32> = (0..rows * stride).map(|seed| number(seed + 3)).collect();
                     let mut out = before.clone();
                     // SAFETY: the processor has the level; factors and result lie within their slices.
-                    let onto = if accumulate { Onto::Out } else { Onto::Zero };
                     if !unsafe { multiply_onto_at(level, onto, a, b, &mut out, stride) } {
-                        crate::kernels::multiply_add(a, b, &mut out, stride, accumulate);
+                        crate::kernels::multiply_onto(onto, a, b, &mut out, stride);
                     }
                     for row in 0..rows {
                         for column in 0..stride {
                             let at = row * stride + column;
-                            let start = if accumulate { f64::from(before[at]) } else { 0.0 };
+                            let start = match onto {
+                                Onto::Zero => 0.0,
+                                Onto::Out => f64::from(before[at]),
+                                Onto::Rows(starts) => f64::from(starts[row]),
+                            };
                             let sum: f64 =
                                 (0..depth).map(|k| element(&a, row, k) * element(&b, k, column.min(columns - 1))).sum();
                             let expected = if column < columns { start + sum } else { f64::from(before[at]) };

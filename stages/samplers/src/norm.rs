@@ -1,7 +1,8 @@
 //! Layer normalisation over the features of each column.
 
 use crate::{
-    kernels::{Buffer, dot, reserve, sum},
+    buffer::{Buffer, reserve},
+    kernels::{dot, sum},
     real::{Real, vectorised},
 };
 

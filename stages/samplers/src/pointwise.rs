@@ -2,8 +2,9 @@
 
 use crate::{
     architecture::{LocalProbabilityTransform, SimpleDistributionAwareTransform},
+    buffer::{Buffer, reserve},
     gate::Gate,
-    kernels::{Buffer, add, reserve, silu, silu_backward},
+    kernels::{add, silu, silu_backward},
     layout::{Init, Layout},
     linear::Linear,
     real::Real,

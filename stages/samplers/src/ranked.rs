@@ -2,7 +2,8 @@
 
 use crate::{
     architecture::RankedTransform,
-    kernels::{Buffer, reserve, silu, silu_backward},
+    buffer::{Buffer, reserve},
+    kernels::{silu, silu_backward},
     layout::{Init, Layout},
     linear::Linear,
     ranked_features::{CONTEXT, FEATURES, RankedFeatures, TILE},

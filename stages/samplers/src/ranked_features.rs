@@ -6,7 +6,7 @@
 //! entropy, eta, mass of more typical tokens that of typical sampling, entropy before that of top-H.
 
 use crate::{
-    kernels::{Buffer, reserve},
+    buffer::{Buffer, reserve},
     real::Real,
     row::LogitSet,
 };

@@ -6,19 +6,6 @@
 use crate::{AdamWConfig, SamplerError, Tensor, real::Real};
 use nalgebra::{DMatrix, SymmetricEigen};
 use safetensors::{Dtype, SafeTensors, tensor::TensorView};
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-
-/// Which optimiser moves the parameters.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum OptimizerKind {
-    /// AdamW (Loshchilov and Hutter 2019).
-    #[default]
-    Adamw,
-    /// SOAP (Vyas et al. 2024): AdamW in the eigenbasis of every matrix's gradients; vectors are updated by AdamW itself.
-    Soap,
-}
 
 /// Decay rate of the averages of `G Gᵀ` and `Gᵀ G`.
 const DECAY: f64 = 0.95;

@@ -1,7 +1,8 @@
 //! The SwiGLU network: `down( silu(gate(x)) ⊙ up(x) )`.
 
 use crate::{
-    kernels::{Buffer, reserve, swiglu, swiglu_backward},
+    buffer::{Buffer, reserve},
+    kernels::{swiglu, swiglu_backward},
     linear::Linear,
     real::Real,
 };

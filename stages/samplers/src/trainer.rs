@@ -1,18 +1,12 @@
 //! Supervised training, one optimiser step at a time: a deterministic state machine that can be saved between steps.
 
 use crate::{
-    AdamW, AdamWConfig, LogitSet, OptimizerKind, Precision, RowError, RowLoss, Sampler, SamplerError, Schedule, Target,
-    Workspace,
-    kernels::dot,
-    real::Real,
-    soap::{self, Rotation},
+    AdamWConfig, LogitSet, OptimizerKind, Precision, RowError, RowLoss, Sampler, SamplerError, Schedule, Target,
+    Workspace, kernels::dot, optimizer::Optimizer, real::Real,
 };
 use rayon::prelude::*;
-use safetensors::{SafeTensors, tensor::TensorView};
-use std::{
-    collections::{BTreeMap, HashMap},
-    ops::Range,
-};
+use safetensors::SafeTensors;
+use std::collections::{BTreeMap, HashMap};
 
 /// One position: raw logits and what the heuristic made of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -68,20 +62,8 @@ pub struct Trainer<T> {
     precision: Precision,
     /// Unless the precision is the full one, the parameters that the optimiser updates.
     masters: Vec<T>,
-    optimizer: AdamW<T>,
-    /// One for each tensor.
-    groups: Vec<Group>,
+    optimizer: Optimizer<T>,
     step: u64,
-}
-
-/// A tensor as the optimiser sees it.
-#[derive(Debug)]
-struct Group {
-    name: String,
-    range: Range<usize>,
-    lr_factor: f64,
-    /// With SOAP, of a matrix.
-    rotation: Option<Rotation>,
 }
 
 impl<T: Real> Trainer<T> {
@@ -105,16 +87,8 @@ impl<T: Real> Trainer<T> {
                 return Err(SamplerError::HyperParameter { parameter, value, expected });
             }
         }
-        let parameters = sampler.parameters().len();
-        let optimizer = AdamW::new(config.adamw, parameters);
-        let groups = sampler.layout().tensors().iter().map(|tensor| Group {
-            name: tensor.name.clone(),
-            range: tensor.offset..tensor.offset + tensor.len(),
-            lr_factor: 1.0,
-            rotation: if config.optimizer == OptimizerKind::Soap { Rotation::of(tensor) } else { None },
-        });
-        let (precision, groups) = (Precision::F32, groups.collect());
-        Ok(Self { config, sampler, precision, masters: Vec::new(), optimizer, groups, step: 0 })
+        let optimizer = Optimizer::new(config.optimizer, config.adamw, sampler.layout());
+        Ok(Self { config, sampler, precision: Precision::F32, masters: Vec::new(), optimizer, step: 0 })
     }
 
     /// Multiplies the learning rate of parameter groups: the tensors whose name begins with a key of `factors`; of several such
@@ -123,24 +97,17 @@ impl<T: Real> Trainer<T> {
     /// # Errors
     /// A factor is not a finite number above 0, or no tensor's name begins with its key.
     pub fn with_lr_factors(mut self, factors: &BTreeMap<String, f64>) -> Result<Self, SamplerError> {
-        let tensors = self.sampler.layout().tensors();
-        for (key, &value) in factors {
-            if !(value > 0.0 && value.is_finite()) {
-                let (parameter, expected) = ("lr_factors", "finite numbers above 0");
-                return Err(SamplerError::HyperParameter { parameter, value, expected });
-            }
-            if !tensors.iter().any(|tensor| tensor.name.starts_with(key)) {
-                return Err(SamplerError::UnknownGroup {
-                    group: key.clone(),
-                    architecture: self.sampler.architecture().name(),
-                });
-            }
+        if let Some(&value) = factors.values().find(|factor| !(**factor > 0.0 && factor.is_finite())) {
+            let (parameter, expected) = ("lr_factors", "finite numbers above 0");
+            return Err(SamplerError::HyperParameter { parameter, value, expected });
         }
-        for group in &mut self.groups {
-            let own = factors.iter().filter(|(key, _)| group.name.starts_with(*key));
-            group.lr_factor = own.max_by_key(|(key, _)| key.len()).map_or(1.0, |(_, &factor)| factor);
+        match self.optimizer.set_lr_factors(factors) {
+            Some(unknown) => Err(SamplerError::UnknownGroup {
+                group: unknown.to_owned(),
+                architecture: self.sampler.architecture().name(),
+            }),
+            None => Ok(self),
         }
-        Ok(self)
     }
 
     /// The same training with parameters that forward and backward passes see in `precision`; those that the optimiser updates,
@@ -209,10 +176,10 @@ impl<T: Real> Trainer<T> {
             }
         }
         let loss = total.total(self.config.gamma);
-        if !loss.is_finite() {
-            return Err(SamplerError::Diverged { step: self.step, loss });
-        }
         let grad_norm = norm(&grads);
+        if !(loss.is_finite() && grad_norm.is_finite()) {
+            return Err(SamplerError::Diverged { step: self.step, loss, grad_norm });
+        }
         if self.step == 0 {
             self.check_connected(&grads)?;
         }
@@ -225,18 +192,7 @@ impl<T: Real> Trainer<T> {
             Precision::F32 => self.sampler.parameters_mut(),
             Precision::Bf16 => &mut self.masters,
         };
-        for group in &mut self.groups {
-            let (range, lr) = (group.range.clone(), lr * group.lr_factor);
-            match &mut group.rotation {
-                None => self.optimizer.step(self.step, lr, range, &grads, masters),
-                Some(rotation) => {
-                    let (first, second) = (&mut self.optimizer.first, &mut self.optimizer.second);
-                    let moments = (&mut first[range.clone()], &mut second[range.clone()]);
-                    let schedule = (&self.config.adamw, self.step, lr);
-                    rotation.step(schedule, &grads[range.clone()], moments, &mut masters[range]);
-                }
-            }
-        }
+        self.optimizer.step(self.step, lr, &grads, masters);
         if self.precision != Precision::F32 {
             self.precision.round(&self.masters, self.sampler.parameters_mut());
         }
@@ -279,20 +235,8 @@ impl<T: Real> Trainer<T> {
     /// # Errors
     /// The state cannot be serialised.
     pub fn save(&self) -> Result<Vec<u8>, SamplerError> {
-        let state = |error: safetensors::SafeTensorError| SamplerError::State(error.to_string());
-        let parts = [
-            ("first_moment", T::to_bytes(&self.optimizer.first)),
-            ("parameters", T::to_bytes(self.masters())),
-            ("second_moment", T::to_bytes(&self.optimizer.second)),
-        ];
-        let shape = vec![self.sampler.parameters().len()];
-        let rotations = self.groups.iter().filter_map(|group| Some(group.rotation.as_ref()?.save(&group.name)));
-        let rotations: Vec<_> = rotations.flatten().collect();
-        let vectors = parts.iter().map(|(name, bytes)| Ok((*name, TensorView::new(T::DTYPE, shape.clone(), bytes)?)));
-        let matrices = rotations.iter().map(|(name, width, bytes)| Ok((name.as_str(), soap::view(*width, bytes)?)));
-        let views = vectors.chain(matrices).collect::<Result<Vec<_>, _>>().map_err(state)?;
         let metadata = HashMap::from([("step".to_owned(), self.step.to_string())]);
-        safetensors::serialize(views, Some(metadata)).map_err(state)
+        self.optimizer.save(self.masters(), metadata).map_err(|error| SamplerError::State(error.to_string()))
     }
 
     /// Takes up a saved state of a trainer of the same configuration.
@@ -308,23 +252,8 @@ impl<T: Real> Trainer<T> {
             .and_then(|metadata| metadata.get("step")?.parse().ok())
             .ok_or_else(|| state("the number of steps is missing".to_owned()))?;
         let file = SafeTensors::deserialize(bytes).map_err(|error| state(error.to_string()))?;
-        let len = self.sampler.parameters().len();
-        let read = |name: &str| {
-            let view = file.tensor(name).map_err(|error| state(error.to_string()))?;
-            if view.dtype() != T::DTYPE || view.shape() != [len] {
-                return Err(state(format!("`{name}` is {:?} {:?}, expected {len}", view.dtype(), view.shape())));
-            }
-            Ok(T::from_bytes(view.data()))
-        };
-        let (params, first, second) = (read("parameters")?, read("first_moment")?, read("second_moment")?);
-        for group in &mut self.groups {
-            if let Some(rotation) = &mut group.rotation {
-                rotation.restore(&group.name, &file)?;
-            }
-        }
-        self.set_masters(params);
-        self.optimizer.first = first;
-        self.optimizer.second = second;
+        let masters = self.optimizer.restore(&file)?;
+        self.set_masters(masters);
         self.step = step;
         Ok(())
     }

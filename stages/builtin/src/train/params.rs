@@ -37,7 +37,7 @@ pub struct TrainParams {
     pub scheduler: ScheduleKind,
     /// Optimiser steps over which the learning rate rises from 0.
     pub warmup_steps: u64,
-    /// Which optimiser: `adamw`, or `soap`, which takes `adamw`'s parameters too, and gets further in as many steps.
+    /// Which optimiser: `adamw`, or `soap`, which goes by the parameters of `adamw` too.
     pub optimizer: OptimizerKind,
     pub adamw: AdamWConfig,
     /// Number format of the parameters that the network is evaluated with and published in; the optimiser updates f32 ones.

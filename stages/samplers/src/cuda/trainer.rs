@@ -73,13 +73,13 @@ impl CudaTrainer {
             add(&mut total, &self.sampler.losses(raw.rows())?, weight);
         }
         let loss = total.total(gamma);
-        if !loss.is_finite() {
-            return Err(SamplerError::Diverged { step: self.step, loss }.into());
-        }
         if self.step == 0 {
             self.check_connected()?;
         }
         let grad_norm = device.download(&self.squared_norm, 1)?[0].sqrt();
+        if !(loss.is_finite() && grad_norm.is_finite()) {
+            return Err(SamplerError::Diverged { step: self.step, loss, grad_norm }.into());
+        }
         let lr = self.config.schedule.lr(self.step);
         let adamw = &self.config.adamw;
         let [beta1, beta2] = adamw.betas;
