@@ -3,7 +3,8 @@
 //! All features depend on a token only through its logit, so tokens with equal logits share them, and on the row only through
 //! sums over the vocabulary: they commute with permutations. Each makes the cut of some rule a linear one: rank that of top-k,
 //! mass before that of top-p, distance to the maximum those of min-p and top-nσ, surprise that of epsilon and, less the
-//! entropy, eta, mass of more typical tokens that of typical sampling, entropy before that of top-H.
+//! entropy, eta, mass of more typical tokens that of typical sampling, entropy before that of top-H, curvature up to it that of
+//! tail-free sampling, log-probability of the next token that of XTC.
 
 use crate::{
     buffer::{Buffer, reserve},
@@ -12,7 +13,7 @@ use crate::{
 };
 
 /// Features per token.
-pub(crate) const FEATURES: usize = 11;
+pub(crate) const FEATURES: usize = 14;
 /// Features per row.
 pub(crate) const CONTEXT: usize = 4;
 /// Columns that are worked on at once.
@@ -52,6 +53,8 @@ struct Run {
     more_typical: f64,
     /// Mass of those that are not.
     typical_rest: f64,
+    /// Sum of |second difference| of the descending probabilities after the first of these tokens.
+    curvature_rest: f64,
 }
 
 impl<T: Real> RankedFeatures<T> {
@@ -82,8 +85,16 @@ impl<T: Real> RankedFeatures<T> {
             rest += run.mass;
             run.rest = rest;
         }
+        let curvature = curve(runs);
         let (mut tokens_before, mut mass_before, mut entropy_before) = (0.0_f64, 0.0, 0.0);
-        for run in runs {
+        for (at, run) in runs.iter().enumerate() {
+            let next = match runs.get(at + 1) {
+                _ if run.tokens > 1.0 => run.ell,
+                Some(next) => next.ell,
+                None => run.ell.min(LEAST_MASS.ln()),
+            };
+            // No rule cuts the most probable token.
+            let flatter = if at > 0 && curvature > 0.0 { run.curvature_rest / curvature } else { 1.0 };
             let surprise = -run.ell - entropy;
             let share = if entropy > LEAST_MASS { entropy_before / entropy } else { 0.0 };
             let features = [
@@ -98,6 +109,9 @@ impl<T: Real> RankedFeatures<T> {
                 2.0 * run.more_typical - 1.0,
                 run.typical_rest.max(LEAST_MASS).ln() * BY_LOG,
                 2.0 * share - 1.0,
+                next * BY_LOG_PROB,
+                1.0 - 2.0 * flatter,
+                flatter.max(LEAST_MASS).ln() * BY_LOG,
             ]
             .map(T::of);
             for &column in &self.order[run.start..run.end] {
@@ -137,6 +151,32 @@ impl<T: Real> RankedFeatures<T> {
             run.mass = run.tokens * run.ell.exp();
         }
     }
+}
+
+/// Sets how much of the curve of descending probabilities p is bent after each run, and gives the whole, Σ |p_i − 2 p_{i+1} + p_{i+2}|.
+fn curve(runs: &mut [Run]) -> f64 {
+    let mut whole = 0.0;
+    // p of the next run, and the first step down of those that come after this one; none after the last token.
+    let (mut below, mut following) = (None, None);
+    for run in runs.iter_mut().rev() {
+        let p = run.ell.exp();
+        let last_step = below.map(|below| p - below);
+        let bends = |from: Option<f64>, to: Option<f64>| from.zip(to).map_or(0.0, |(from, to)| (from - to).abs());
+        let at_last = bends(last_step, following);
+        if run.tokens > 1.0 {
+            // Between equal tokens there is no step, so the curve bends once before the last step and once after it.
+            let at_last_but_one = last_step.unwrap_or(0.0);
+            run.curvature_rest = whole + at_last + if run.tokens > 2.0 { at_last_but_one } else { 0.0 };
+            whole += at_last + at_last_but_one;
+            following = Some(0.0);
+        } else {
+            run.curvature_rest = whole;
+            whole += at_last;
+            following = last_step;
+        }
+        below = Some(p);
+    }
+    whole
 }
 
 /// Sets what mass is more typical than a run, and what is not: a merge of the runs above and below the entropy.
@@ -188,6 +228,11 @@ mod tests {
                 let mass = |of: &dyn Fn(f64) -> bool| ell.iter().filter(|l| of(**l)).map(|l| l.exp()).sum::<f64>();
                 let entropy = -ell.iter().map(|l| l.exp() * l).sum::<f64>();
                 let log = |mass: f64| mass.max(LEAST_MASS).ln() / 3.0;
+                let mut falling = ell.clone();
+                falling.sort_by(|a, b| b.total_cmp(a));
+                let p: Vec<f64> = falling.iter().map(|l| l.exp()).collect();
+                let bends: Vec<f64> = p.windows(3).map(|p| (p[0] - 2.0 * p[1] + p[2]).abs()).collect();
+                let curvature: f64 = bends.iter().sum();
                 for token in [0, logits.len() / 2, logits.len() - 1] {
                     let own = ell[token];
                     // Sums in another order: what is as typical up to rounding counts as that.
@@ -195,6 +240,9 @@ mod tests {
                     let before = ell.iter().filter(|l| **l > own).count() as f64;
                     let entropy_before = -ell.iter().filter(|l| **l > own).map(|l| l.exp() * l).sum::<f64>();
                     let share = if entropy > LEAST_MASS { entropy_before / entropy } else { 0.0 };
+                    let next = falling.get(before as usize + 1).copied().unwrap_or(own.min(LEAST_MASS.ln()));
+                    let bent_after: f64 = bends.iter().skip(before as usize + 1).sum();
+                    let flatter = if before > 0.0 && curvature > 1e-9 { bent_after / curvature } else { 1.0 };
                     let expected = [
                         (3, (1.0 + before).ln() / 3.0),
                         (4, 2.0 * mass(&|l| l > own) - 1.0),
@@ -203,6 +251,9 @@ mod tests {
                         (8, 2.0 * mass(&nearer) - 1.0),
                         (9, log(mass(&|l| !nearer(l)))),
                         (10, 2.0 * share - 1.0),
+                        (11, next / 5.0),
+                        (12, 1.0 - 2.0 * flatter),
+                        (13, log(flatter)),
                     ];
                     let column = set.position(token).unwrap();
                     let (start, n) = (column / TILE * TILE, TILE.min(set.len() - column / TILE * TILE));

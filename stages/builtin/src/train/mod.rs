@@ -52,7 +52,7 @@ impl Stage for Train {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn determinism(&self) -> Determinism {
