@@ -7,6 +7,7 @@ mod analyze_statistics;
 mod command;
 mod corpus;
 pub mod corpus_index;
+mod device;
 mod evaluate;
 mod fidelity;
 mod fidelity_report;

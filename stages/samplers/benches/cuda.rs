@@ -1,13 +1,14 @@
 //! The reference's networks on a CUDA device, wall time up to the device's last word: one row's forward pass at V = 128,256 and
-//! the training step of 12 rows, on logits of a bf16 model and on logits that are all different.
+//! the training step of 12 rows that are grouped already (upload of their columns, both passes, the optimiser's step on the
+//! processor), on logits of a bf16 model and on logits that are all different.
 //!
 //! `cargo bench -p lsn-samplers --features cuda --bench cuda`; `benches/cuda.md` says how to compare with PyTorch.
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
 
 use lsn_samplers::{
-    AdamWConfig, Architecture, LocalProbabilityTransform, OptimizerKind, Sampler, SamplingNetwork, Schedule,
-    ScheduleKind, SimpleDistributionAwareTransform, Statistic, TrainerConfig,
-    cuda::{CudaSampler, CudaTrainer, Device, DeviceLogits},
+    AdamWConfig, Architecture, Example, LocalProbabilityTransform, OptimizerKind, Sampler, SamplingNetwork, Schedule,
+    ScheduleKind, SimpleDistributionAwareTransform, Statistic, Trainer, TrainerConfig,
+    cuda::{CudaSampler, Device, DeviceLogits},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -91,14 +92,16 @@ fn main() {
                 gamma: 1.0,
                 max_grad_norm: Some(1.0),
             };
-            let mut trainer = CudaTrainer::new(&device, new(), config).unwrap();
+            let device_sampler = Box::new(CudaSampler::new(&device, &new()).unwrap());
+            let mut trainer = Trainer::new(new(), config).unwrap().with_devices(vec![device_sampler]);
             let raw = logits(ROWS, bf16, 9);
-            let target = DeviceLogits::new(&device, &heuristic(&raw), VOCABULARY).unwrap();
-            let raw = DeviceLogits::new(&device, &raw, VOCABULARY).unwrap();
+            let target = heuristic(&raw);
+            let rows = raw.chunks(VOCABULARY).zip(target.chunks(VOCABULARY));
+            let batch = [rows.map(|(raw, target)| Example::new(raw, target).unwrap()).collect::<Vec<_>>()];
             let mut first = None;
             let times = if bf16 { 200 } else { 30 };
             let step = measure(&device, times, || {
-                let metrics = trainer.step(&[(&raw, &target)]).unwrap();
+                let metrics = trainer.step(&batch).unwrap();
                 first.get_or_insert(metrics.loss);
             });
             println!(

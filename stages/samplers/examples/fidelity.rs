@@ -2,8 +2,9 @@
 //!
 //! `cargo run --release -p lsn-samplers --example fidelity -- [key=value ..]`, by default `architecture=RankedTransform`,
 //! `settings=table`, synthetic rows of 4,096 bf16 logits and the recipe below. `logits=FILE` takes rows from the tensor
-//! `logits` (f32, `[N, V]`) of a safetensors file instead, the last fifth of them held out. Further keys: `steps`, `batch`, `lr`,
-//! `beta2`, `gamma`, `seed`, `hidden`, `vocabulary`, `emphasis` (a share, as in `train`) and `soap=1` for SOAP instead of AdamW.
+//! `logits` (f32, `[N, V]`) of a safetensors file instead, the last fifth of them held out. `settings` are names, or `name:value`.
+//! Further keys: `steps`, `batch`, `lr`, `lr.GROUP` (a factor for a group of tensors), `beta2`, `gamma`, `seed`, `hidden`,
+//! `vocabulary`, `emphasis` (a share, as in `train`) and `soap=1` for SOAP instead of AdamW.
 #![expect(clippy::unwrap_used, reason = "an example fails by panicking")]
 
 use lsn_heuristics::{History, Pipeline, ProcessorConfig, Scratch};
@@ -18,7 +19,7 @@ use rand::{
 use rand_chacha::ChaCha8Rng;
 use safetensors::SafeTensors;
 use serde_json::json;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 const TABLE: [(&str, &str, f64); 7] = [
     ("temperature", "temperature", 0.7),
@@ -31,7 +32,7 @@ const TABLE: [(&str, &str, f64); 7] = [
 ];
 
 /// Further settings of the same families.
-const OTHERS: [(&str, &str, f64); 12] = [
+const OTHERS: [(&str, &str, f64); 14] = [
     ("temperature", "temperature", 1.5),
     ("top_k", "top_k", 5.0),
     ("top_k", "top_k", 100.0),
@@ -44,6 +45,8 @@ const OTHERS: [(&str, &str, f64); 12] = [
     ("epsilon", "epsilon", 1e-2),
     ("eta", "epsilon", 1e-2),
     ("eta", "epsilon", 3e-4),
+    ("top_h", "top_h", 0.8),
+    ("tfs", "z", 0.95),
 ];
 
 fn normal(rng: &mut ChaCha8Rng) -> f32 {
@@ -141,10 +144,13 @@ fn main() {
     let (batch, emphasis) = (number("batch", 12.0) as usize, number("emphasis", 0.8));
     let (train, held_out) = rows(&options);
     let wanted = options.get("settings").map_or("table", String::as_str);
-    let settings = TABLE.iter().chain(&OTHERS).enumerate().filter(|(index, (name, ..))| match wanted {
+    let settings = TABLE.iter().chain(&OTHERS).enumerate().filter(|(index, (name, _, value))| match wanted {
         "table" => *index < TABLE.len(),
         "all" => true,
-        names => names.split(',').any(|wanted| wanted == *name) && *index < TABLE.len(),
+        names => names.split(',').any(|wanted| match wanted.split_once(':') {
+            Some((wanted, at)) => wanted == *name && at.parse() == Ok(*value),
+            None => wanted == *name && *index < TABLE.len(),
+        }),
     });
     println!(
         "{} with {}, {steps} steps",
@@ -155,7 +161,11 @@ fn main() {
         let (training, ..) = examples(&train, setting);
         let (validation, raw, least) = examples(&held_out, setting);
         let sampler = Sampler::<f32>::new(architecture.clone(), number("seed", 0.0) as u64).unwrap();
-        let mut trainer = Trainer::new(sampler, config).unwrap();
+        let factors: BTreeMap<String, f64> = ["sharpness", "output", "hidden"]
+            .into_iter()
+            .filter_map(|group| Some((group.to_owned(), options.get(&format!("lr.{group}"))?.parse().unwrap())))
+            .collect();
+        let mut trainer = Trainer::new(sampler, config).unwrap().with_lr_factors(&factors).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         // As `train` does with its `emphasis`: this share of the positions in proportion to what the heuristic changes there.
         let gains = training

@@ -38,6 +38,8 @@ pub enum SamplerError {
     NoGradient { tensor: String },
     #[error("{parameter} is {value}, expected {expected}")]
     HyperParameter { parameter: &'static str, value: f64, expected: &'static str },
+    #[error("{0}")]
+    Device(String),
     #[error("training state: {0}")]
     State(String),
     #[error(

@@ -23,10 +23,13 @@ mod attention;
 mod attention_block;
 mod buffer;
 mod checkpoint;
+#[cfg(any(test, feature = "cuda"))]
+mod columns;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;
 mod gate;
+mod gradient_device;
 mod grouping;
 mod interpolation;
 mod kernels;
@@ -56,6 +59,7 @@ pub use architecture::{
 };
 pub use checkpoint::{CONFIG_FILE, Checkpoint, REFERENCE_FILE, WEIGHTS_FILE};
 pub use error::{PackedError, RowError, SamplerError};
+pub use gradient_device::{GradientDevice, Processor};
 pub use grouping::Grouping;
 pub use interpolation::TOLERANCE as INTERPOLATION_TOLERANCE;
 pub use layout::{Init, Layout, Tensor};

@@ -11,7 +11,7 @@ pub struct Target {
     pub(crate) mass: Vec<f64>,
     pub(crate) removed: Vec<f64>,
     /// Σ t ln t over the tokens.
-    negentropy: f64,
+    pub(crate) negentropy: f64,
 }
 
 /// Tokens of one distinct raw logit that the target keeps with one and the same logit.

@@ -2,7 +2,11 @@
 
 use crate::{
     AdamWConfig, LogitSet, OptimizerKind, Precision, RowError, RowLoss, Sampler, SamplerError, Schedule, Target,
-    Workspace, kernels::dot, optimizer::Optimizer, real::Real,
+    Workspace,
+    gradient_device::{GradientDevice, Processor, add_gradient_of_all},
+    kernels::dot,
+    optimizer::Optimizer,
+    real::Real,
 };
 use rayon::prelude::*;
 use safetensors::SafeTensors;
@@ -63,6 +67,7 @@ pub struct Trainer<T> {
     /// Unless the precision is the full one, the parameters that the optimiser updates.
     masters: Vec<T>,
     optimizer: Optimizer<T>,
+    devices: Vec<Box<dyn GradientDevice<T>>>,
     step: u64,
 }
 
@@ -88,7 +93,8 @@ impl<T: Real> Trainer<T> {
             }
         }
         let optimizer = Optimizer::new(config.optimizer, config.adamw, sampler.layout());
-        Ok(Self { config, sampler, precision: Precision::F32, masters: Vec::new(), optimizer, step: 0 })
+        let devices: Vec<Box<dyn GradientDevice<T>>> = vec![Box::new(Processor)];
+        Ok(Self { config, sampler, precision: Precision::F32, masters: Vec::new(), optimizer, devices, step: 0 })
     }
 
     /// Multiplies the learning rate of parameter groups: the tensors whose name begins with a key of `factors`; of several such
@@ -149,31 +155,27 @@ impl<T: Real> Trainer<T> {
         self.step
     }
 
-    /// One optimiser step over `micro_batches`, each of which weighs the same (gradient accumulation). Rows are worked on side
-    /// by side on the threads of the current pool; the result does not depend on how many there are.
+    /// The same training with gradients from `devices`, each of which gets an equal share of every micro-batch; without any, from the
+    /// [`Processor`]. Parameters and the optimiser stay with the processor.
+    #[must_use]
+    pub fn with_devices(mut self, devices: Vec<Box<dyn GradientDevice<T>>>) -> Self {
+        self.devices = if devices.is_empty() { vec![Box::new(Processor)] } else { devices };
+        self
+    }
+
+    /// One optimiser step over `micro_batches`, each of which weighs the same (gradient accumulation).
     ///
     /// # Errors
-    /// The loss is no longer finite, or part of the network receives no gradient at all.
+    /// The loss is no longer finite, part of the network receives no gradient at all, or a device fails.
     pub fn step(&mut self, micro_batches: &[Vec<Example>]) -> Result<StepMetrics, SamplerError> {
         let mut grads = vec![T::ZERO; self.sampler.parameters().len()];
         let mut total = RowLoss::default();
         for batch in micro_batches {
             let weight = 1.0 / (batch.len() * micro_batches.len()) as f64;
-            let rows: Vec<(RowLoss, Vec<T>)> = batch
-                .par_iter()
-                .map_init(Workspace::default, |workspace, example| {
-                    let mut grads = vec![T::ZERO; self.sampler.parameters().len()];
-                    let factors = (self.config.gamma, weight);
-                    let (set, target) = (&example.set, &example.target);
-                    let loss = self.sampler.loss_and_gradient(set, target, factors, workspace, &mut grads);
-                    (loss, grads)
-                })
-                .collect();
-            for (loss, row) in &rows {
-                total.kl += weight * loss.kl;
-                total.penalty += weight * loss.penalty;
-                crate::kernels::add(row, &mut grads);
-            }
+            let factors = (self.config.gamma, weight);
+            let loss = add_gradient_of_all(&mut self.devices, &self.sampler, batch, factors, &mut grads)?;
+            total.kl += weight * loss.kl;
+            total.penalty += weight * loss.penalty;
         }
         let loss = total.total(self.config.gamma);
         let grad_norm = norm(&grads);
@@ -217,10 +219,11 @@ impl<T: Real> Trainer<T> {
     /// Mean loss over examples, without a step.
     #[must_use]
     pub fn evaluate(&self, examples: &[Example]) -> RowLoss {
+        let (sampler, gamma) = (&self.sampler, self.config.gamma);
         let losses: Vec<RowLoss> = examples
             .par_iter()
             .map_init(Workspace::default, |workspace, example| {
-                self.sampler.loss(&example.set, &example.target, self.config.gamma, workspace)
+                sampler.loss(&example.set, &example.target, gamma, workspace)
             })
             .collect();
         let count = losses.len().max(1) as f64;

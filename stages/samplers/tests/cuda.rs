@@ -8,10 +8,10 @@
 mod common;
 
 use lsn_samplers::{
-    AdamWConfig, Architecture, Example, LocalProbabilityTransform, LogitSet, OptimizerKind, RowLoss, Sampler,
-    SamplerError, SamplingNetwork, Schedule, ScheduleKind, SimpleDistributionAwareTransform, Statistic, Target,
-    Trainer, TrainerConfig, Workspace,
-    cuda::{CudaError, CudaSampler, CudaTrainer, Device, DeviceLogits},
+    AdamWConfig, Architecture, Example, GradientDevice, LocalProbabilityTransform, LogitSet, OptimizerKind, RowLoss,
+    Sampler, SamplerError, SamplingNetwork, Schedule, ScheduleKind, SimpleDistributionAwareTransform, Statistic,
+    Target, Trainer, TrainerConfig, Workspace,
+    cuda::{CudaError, CudaSampler, Device, DeviceLogits},
 };
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -206,31 +206,25 @@ fn training_follows_the_processor() {
     };
     for architecture in architectures().into_iter().take(3) {
         let new = || Sampler::<f32>::new(architecture.clone(), 5).unwrap();
-        let mut processor = Trainer::new(new(), config).unwrap();
-        let mut cuda = CudaTrainer::new(&device, new(), config).unwrap();
+        let on_devices = |count: usize| -> Vec<Box<dyn GradientDevice<f32>>> {
+            (0..count).map(|_| Box::new(CudaSampler::new(&device, &new()).unwrap()) as _).collect()
+        };
+        let trainer = |count| Trainer::new(new(), config).unwrap().with_devices(on_devices(count));
+        // Twice on the same device is as good as on two.
+        let (mut processor, mut cuda, mut both) = (trainer(0), trainer(1), trainer(2));
         let mut worst = 0.0_f64;
         for step in 0..12 {
-            let batches: Vec<(Vec<f32>, Vec<f32>)> = (0..2)
-                .map(|batch| random_rows(rows, vocabulary, 10 * step + batch))
-                .map(|raw| (raw.clone(), heuristic(&raw, vocabulary)))
-                .collect();
-            let examples: Vec<Vec<Example>> = batches
-                .iter()
-                .map(|(raw, target)| {
-                    let rows = raw.chunks(vocabulary).zip(target.chunks(vocabulary));
-                    rows.map(|(raw, target)| {
-                        let set = LogitSet::distinct(raw).unwrap();
-                        let target = Target::new(&set, target).unwrap();
-                        Example { set, target }
-                    })
-                    .collect()
-                })
-                .collect();
+            let batch = |batch: u64| -> Vec<Example> {
+                let raw = random_rows(rows, vocabulary, 10 * step + batch);
+                let target = heuristic(&raw, vocabulary);
+                let rows = raw.chunks(vocabulary).zip(target.chunks(vocabulary));
+                rows.map(|(raw, target)| Example::new(raw, target).unwrap()).collect()
+            };
+            let examples = [batch(0), batch(1)];
             let expected = processor.step(&examples).unwrap();
-            let on_device = |logits: &[f32]| DeviceLogits::new(&device, logits, vocabulary).unwrap();
-            let batches: Vec<_> = batches.iter().map(|(raw, target)| (on_device(raw), on_device(target))).collect();
-            let batches: Vec<_> = batches.iter().map(|(raw, target)| (raw, target)).collect();
-            let found = cuda.step(&batches).unwrap();
+            let found = cuda.step(&examples).unwrap();
+            let shared = both.step(&examples).unwrap();
+            worst = worst.max((shared.loss - found.loss).abs() / found.loss);
             assert_eq!((found.step, found.lr), (expected.step, expected.lr));
             for (found, expected) in [(found.loss, expected.loss), (found.grad_norm, expected.grad_norm)] {
                 worst = worst.max((found - expected).abs() / expected);

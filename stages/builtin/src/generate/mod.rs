@@ -4,9 +4,10 @@ pub(crate) mod answer;
 pub(crate) mod driver;
 pub(crate) mod sampler;
 
+use crate::device::Device;
 use driver::Job;
 use lsn_digest::Digest;
-use lsn_lm::{Compute, Day, HubOptions, LanguageModel, LmError, LoadOptions};
+use lsn_lm::{Day, HubOptions, LanguageModel, LmError, LoadOptions};
 use lsn_stage::{
     Determinism, FailureClass, ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
     dataset::{DataSetReader, DataSetWriter},
@@ -51,17 +52,6 @@ impl PromptForm {
             }
         }
     }
-}
-
-/// What computes the model.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Device {
-    /// The processor, in f32.
-    #[default]
-    Cpu,
-    /// The task's first GPU, in bf16; needs a program built with the feature `cuda`.
-    Cuda,
 }
 
 /// What decides an answer besides prompt, sampler, seed and model.
@@ -271,11 +261,7 @@ pub(crate) fn load_model(
         }
     };
     let day = answer.date.as_deref().and_then(Day::parse);
-    let compute = match answer.device {
-        Device::Cpu => Compute::Cpu,
-        // Executors show a task its own GPUs only, and number them as the process sees them.
-        Device::Cuda => Compute::Cuda(ctx.gpus().first().map_or(0, |ordinal| *ordinal as usize)),
-    };
+    let compute = answer.device.compute(ctx)?;
     LanguageModel::load(&dir, &LoadOptions { compute, context: Some(answer.context), day })
         .map_err(|error| model_error(&error))
 }

@@ -6,6 +6,7 @@
 
 mod ahead;
 mod checkpoint;
+mod devices;
 mod emphasis;
 mod log;
 mod params;
@@ -95,7 +96,8 @@ fn from_sampler(error: SamplerError) -> StageError {
 
 fn train(params: &TrainParams, ctx: &StageContext, pool: &ThreadPool) -> StageResult<()> {
     let day = params.date.as_deref().and_then(Day::parse);
-    let model = LanguageModel::load(&ctx.input("model")?.path, &LoadOptions { day, ..LoadOptions::default() })
+    let options = LoadOptions { compute: params.device.compute(ctx)?, context: Some(params.max_seq_length), day };
+    let model = LanguageModel::load(&ctx.input("model")?.path, &options)
         .map_err(|error| StageError::user(format!("input `model`: {error}")))?;
     let rows = ctx.input("training")?;
     let samples = Samples::prepare(&rows.path, &ctx.scratch().join("rows"), &model, params, ctx)?;
@@ -235,10 +237,12 @@ impl<'a> Training<'a> {
             max_grad_norm: params.max_grad_norm,
         };
         let sampler = Sampler::new(params.network.clone(), params.seed).map_err(from_sampler)?;
+        let devices = devices::of(params, &sampler, ctx)?;
         let mut trainer = Trainer::new(sampler, config)
             .and_then(|trainer| trainer.with_lr_factors(&params.lr_factors))
             .map_err(from_sampler)?
-            .with_precision(params.precision);
+            .with_precision(params.precision)
+            .with_devices(devices);
         let mut log = Log::open(ctx.scratch().join("log.jsonl"))?;
         let mut best = None;
         if let Some(saved) = checkpoint::newest(ctx.scratch(), &mut log, ctx)? {

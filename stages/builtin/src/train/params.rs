@@ -1,6 +1,6 @@
 //! Parameters of `train`.
 
-use crate::generate::PromptForm;
+use crate::{device::Device, generate::PromptForm};
 use lsn_heuristics::{Pipeline, ProcessorConfig};
 use lsn_lm::Day;
 use lsn_samplers::{AdamWConfig, Architecture, OptimizerKind, Precision, ScheduleKind};
@@ -21,6 +21,9 @@ pub struct TrainParams {
     pub prompt_form: PromptForm,
     /// The day (`YYYY-MM-DD`) that chat templates printed: as in the `generate` stage that the rows come from.
     pub date: Option<String>,
+    /// What computes: with `cuda` the language model on the task's first GPU in bf16, and the network on all of them in f32, each
+    /// with an equal share of every micro-batch. A `RankedTransform` has no CUDA kernels and stays on the processor.
+    pub device: Device,
     /// Decides the initial parameters, the order of the data and the validation split.
     pub seed: u64,
     /// Highest learning rate.
@@ -79,6 +82,7 @@ impl Default for TrainParams {
             target: None,
             prompt_form: PromptForm::default(),
             date: None,
+            device: Device::Cpu,
             seed: 0,
             lr: 1e-3,
             lr_factors: BTreeMap::new(),

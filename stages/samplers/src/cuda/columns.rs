@@ -5,7 +5,7 @@ use super::{
     device::{Buffer, Device},
     kernels::{FLAT, Kernels, WIDE, arguments, launch},
 };
-use crate::{RowError, SamplerError};
+use crate::{RowError, SamplerError, columns::ExampleColumns};
 
 /// Upper halves of f32 bit patterns.
 const BINS: usize = 1 << 16;
@@ -98,6 +98,15 @@ where
         *buffer = device.zeros(len)?;
     }
     Ok(())
+}
+
+/// Overwrites the beginning of `buffer`, which grows where it has to.
+fn load<T>(device: &Device, values: &[T], buffer: &mut Buffer<T>) -> Result<(), CudaError>
+where
+    T: cudarc::driver::DeviceRepr + cudarc::driver::ValidAsZeroBits,
+{
+    reserve(device, buffer, values.len())?;
+    device.write(values, buffer)
 }
 
 impl Columns {
@@ -198,6 +207,18 @@ impl Columns {
             launch(device, kernels.target_columns.as_ref(), tokens, FLAT, arguments)?;
         }
         Ok(())
+    }
+
+    /// Takes the columns, and the targets, of examples that were grouped on the processor.
+    pub fn load(&mut self, device: &Device, examples: &ExampleColumns, targets: &mut Targets) -> Result<(), CudaError> {
+        (self.rows, self.stride) = (examples.rows, examples.stride);
+        targets.reserve_rows(device, self.rows)?;
+        load(device, &examples.ell, &mut self.ell)?;
+        load(device, &examples.count, &mut self.count)?;
+        load(device, &examples.total, &mut self.total)?;
+        load(device, &examples.mass, &mut targets.mass)?;
+        load(device, &examples.removed, &mut targets.removed)?;
+        load(device, &examples.negentropy, &mut targets.negentropy)
     }
 
     /// Rewrites the logits that were grouped: every token gets what its column is given.

@@ -15,3 +15,12 @@ pub enum CudaError {
     #[error(transparent)]
     Sampler(#[from] SamplerError),
 }
+
+impl From<CudaError> for SamplerError {
+    fn from(error: CudaError) -> Self {
+        match error {
+            CudaError::Sampler(error) => error,
+            other => Self::Device(other.to_string()),
+        }
+    }
+}

@@ -33,7 +33,7 @@ macro_rules! kernels {
 
 kernels! {
     begin_rows, count_bins, number_columns, fill_columns, scatter_columns, target_sums, target_columns, row_loss,
-    sum_blocks, head, head_backward, multiply_tiles, add_tiles, pack, squared_norm, adamw,
+    sum_blocks, head, head_backward, multiply_tiles, add_tiles, pack,
     row_head if Body::Local { .. } | Body::Aware { .. },
     row_head_backward if Body::Local { .. } | Body::Aware { .. },
     row_statistics if Body::Aware { .. },

@@ -1,4 +1,4 @@
-//! The networks on a CUDA device, in f32: forward pass, loss, gradients and optimiser steps by our own kernels.
+//! The networks on a CUDA device, in f32: forward pass, loss and gradients by our own kernels.
 //!
 //! Rows are grouped on the device: logits that all fit in bf16, as those of a bf16 model do, share a column where they are
 //! equal; any other row has a column a token. Either is exact. Kernels are compiled at run time for one network and one device.
@@ -13,10 +13,8 @@ mod network;
 mod sampler;
 mod shape;
 mod tiles;
-mod trainer;
 
 pub use columns::DeviceLogits;
 pub use device::Device;
 pub use error::CudaError;
 pub use sampler::CudaSampler;
-pub use trainer::{CudaTrainer, MicroBatch};

@@ -6,7 +6,7 @@ use super::{
     device::Buffer,
     network::Network,
 };
-use crate::{RowLoss, Sampler, SamplerError};
+use crate::{Example, GradientDevice, RowLoss, Sampler, SamplerError, columns::ExampleColumns, kernels::add};
 
 /// A sampler network on a CUDA device.
 #[derive(Debug)]
@@ -85,7 +85,7 @@ impl CudaSampler {
         Ok(())
     }
 
-    /// Loss of each row, and in [`CudaSampler::gradient`] `scale` times the gradient of their sum.
+    /// Loss of each row, and in [`CudaSampler::gradient`] `scale` times the gradient of their sum; `factors` are γ and `scale`.
     ///
     /// # Errors
     /// As [`CudaSampler::apply`], or a target keeps no token or one whose raw logit is −inf.
@@ -93,10 +93,13 @@ impl CudaSampler {
         &mut self,
         raw: &DeviceLogits,
         target: &DeviceLogits,
-        (gamma, scale): (f64, f64),
+        factors: (f64, f64),
     ) -> Result<Vec<RowLoss>, CudaError> {
         self.clear_gradient()?;
-        self.add_gradient(raw, target, (gamma, scale))?;
+        let Self { network, columns, targets, .. } = self;
+        let multiple = network.shape.multiple();
+        columns.group(&network.device, &network.kernels, multiple, raw, Some((target, targets)))?;
+        self.queue_gradient(factors)?;
         self.targets.read(&self.network.device, raw.rows())
     }
 
@@ -108,20 +111,14 @@ impl CudaSampler {
         self.device().download(&self.gradient, self.parameters)
     }
 
-    pub(super) fn clear_gradient(&mut self) -> Result<(), CudaError> {
+    fn clear_gradient(&mut self) -> Result<(), CudaError> {
         self.network.device.clear(&mut self.gradient, self.parameters)
     }
 
-    /// Queues both passes; the losses can be read from [`CudaSampler::losses`] afterwards.
-    pub(super) fn add_gradient(
-        &mut self,
-        raw: &DeviceLogits,
-        target: &DeviceLogits,
-        (gamma, scale): (f64, f64),
-    ) -> Result<(), CudaError> {
+    /// Queues both passes over the columns and targets that are there; the losses can be read afterwards.
+    fn queue_gradient(&mut self, (gamma, scale): (f64, f64)) -> Result<(), CudaError> {
         let Self { network, columns, targets, slopes, gradient, .. } = self;
         let device = network.device.clone();
-        columns.group(&device, &network.kernels, network.shape.multiple(), raw, Some((target, &mut *targets)))?;
         network.forward(columns, true)?;
         reserve(&device, slopes, columns.len())?;
         let factors = (gamma as f32, scale as f32);
@@ -129,8 +126,37 @@ impl CudaSampler {
         network.backward(columns, slopes, gradient)
     }
 
-    /// Losses of the rows of the last pass.
-    pub(super) fn losses(&self, rows: usize) -> Result<Vec<RowLoss>, CudaError> {
-        self.targets.read(self.device(), rows)
+    fn example_gradient(
+        &mut self,
+        sampler: &Sampler<f32>,
+        examples: &[Example],
+        factors: (f64, f64),
+    ) -> Result<(RowLoss, Vec<f32>), CudaError> {
+        let grouped = ExampleColumns::new(examples, self.network.shape.multiple());
+        self.set_parameters(sampler.parameters())?;
+        self.clear_gradient()?;
+        self.columns.load(&self.network.device, &grouped, &mut self.targets)?;
+        self.queue_gradient(factors)?;
+        let losses = self.targets.read(self.device(), examples.len())?;
+        let mut sum = RowLoss::default();
+        for loss in losses {
+            sum.kl += loss.kl;
+            sum.penalty += loss.penalty;
+        }
+        Ok((sum, self.gradient()?))
+    }
+}
+
+impl GradientDevice<f32> for CudaSampler {
+    fn add_gradient(
+        &mut self,
+        sampler: &Sampler<f32>,
+        examples: &[Example],
+        factors: (f64, f64),
+        grads: &mut [f32],
+    ) -> Result<RowLoss, SamplerError> {
+        let (loss, gradient) = self.example_gradient(sampler, examples, factors)?;
+        add(&gradient, grads);
+        Ok(loss)
     }
 }

@@ -344,6 +344,17 @@ fn a_target_with_a_state_may_leave_a_drawn_token_no_probability() {
     assert_ne!(run("always", 1.0)["log"], run("never", 0.0)["log"]);
 }
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_gpu_that_this_program_cannot_use_is_said_before_anything_is_done() {
+    let setting = Setting::new();
+    let scratch = setting.scratch("gpu");
+    let params = TrainParams { device: crate::device::Device::Cuda, ..params() };
+    let error = attempt((&setting.model, &setting.rows, &scratch), &params, 1, quiet()).unwrap_err();
+    assert!(error.to_string().contains("set `device: cpu`"), "{error}");
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+}
+
 #[test]
 fn a_target_stands_in_for_every_rows_own_pipeline() {
     let setting = Setting::new();

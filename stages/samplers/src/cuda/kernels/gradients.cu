@@ -125,36 +125,3 @@ extern "C" __global__ void pack(
         packed[at] = map[at] < 0 ? 0.0f : params[map[at]];
     }
 }
-
-/// Squared norm of the gradient. Grid: 1.
-extern "C" __global__ void __launch_bounds__(WIDE) squared_norm(const float *__restrict__ gradient, int length, double *out) {
-    __shared__ double sums[WIDE];
-    double sum = 0.0;
-    for (int at = threadIdx.x; at < length; at += blockDim.x) {
-        sum += (double)gradient[at] * gradient[at];
-    }
-    sum = block_sum(sum, sums);
-    if (threadIdx.x == 0) {
-        *out = sum;
-    }
-}
-
-/// AdamW (Loshchilov and Hutter 2019) as PyTorch computes it; a gradient longer than `max_norm` (0: no limit) is shortened to
-/// it first. Grid: ⌈length / 256⌉.
-extern "C" __global__ void adamw(
-    const float *__restrict__ gradient, const double *__restrict__ squared_norm, float max_norm, int length, float keep,
-    float beta1, float beta2, float step_size, float inverse_correction, float eps, float *__restrict__ first,
-    float *__restrict__ second, float *__restrict__ params
-) {
-    int at = blockIdx.x * blockDim.x + threadIdx.x;
-    if (at >= length) {
-        return;
-    }
-    float factor = max_norm > 0.0f ? fminf(max_norm / ((float)sqrt(*squared_norm) + 1e-6f), 1.0f) : 1.0f;
-    float g = factor * gradient[at], m = first[at], v = second[at];
-    m += (1.0f - beta1) * (g - m);
-    v = beta2 * v + (1.0f - beta2) * g * g;
-    first[at] = m;
-    second[at] = v;
-    params[at] = params[at] * keep - step_size * m / (sqrtf(v) * inverse_correction + eps);
-}
