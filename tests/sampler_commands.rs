@@ -108,6 +108,19 @@ fn the_reference_s_pickle_becomes_safetensors() {
     let converted = applied(&project);
     project.lsn(&[&APPLY[..2], &["--checkpoint", "reference"], &APPLY[4..]].concat()).ok();
     assert_eq!(applied(&project), converted);
+
+    project.lsn(&[&convert[..4], &["--out", "half", "--precision", "bf16"]].concat()).ok();
+    let bytes = fs::read(project.path("half/sampler.safetensors")).unwrap();
+    let half = SafeTensors::deserialize(&bytes).unwrap();
+    assert!(half.tensors().iter().all(|(_, tensor)| tensor.dtype() == Dtype::BF16));
+    project.lsn(&[&APPLY[..2], &["--checkpoint", "half"], &APPLY[4..]].concat()).ok();
+    let rounded = applied(&project);
+    assert_ne!(rounded, converted);
+    // Parameters of 8 significant bits, a few layers of them.
+    assert!(
+        rounded.iter().zip(&converted).all(|(a, b)| (a - b).abs() < 0.05 * b.abs().max(1.0)),
+        "{rounded:?} {converted:?}"
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     write_json,
 };
 use clap::{Subcommand, ValueEnum};
-use lsn_samplers::{Checkpoint, Grouping, INTERPOLATION_TOLERANCE, SamplerError, WEIGHTS_FILE, Workspace};
+use lsn_samplers::{Checkpoint, Grouping, INTERPOLATION_TOLERANCE, Precision, SamplerError, WEIGHTS_FILE, Workspace};
 use rayon::prelude::*;
 use serde_json::{Value, json};
 use std::{
@@ -42,7 +42,25 @@ enum Action {
         /// The checkpoint directory to write
         #[arg(short, long, value_name = "DIR")]
         out: PathBuf,
+        /// Number format of the parameters; bf16 rounds them, to half the space
+        #[arg(short, long, value_name = "FORMAT", default_value = "f32")]
+        precision: PrecisionArg,
     },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum PrecisionArg {
+    F32,
+    Bf16,
+}
+
+impl From<PrecisionArg> for Precision {
+    fn from(precision: PrecisionArg) -> Self {
+        match precision {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -96,13 +114,13 @@ pub fn execute(args: &Args, _global: &Global) -> CliResult<Status> {
     match &args.action {
         Action::Describe { checkpoint, json } => describe(&Checkpoint::load(checkpoint)?, *json),
         Action::Apply(args) => apply(args),
-        Action::Convert { checkpoint, out } => {
+        Action::Convert { checkpoint, out, precision } => {
             if out.join(WEIGHTS_FILE).exists() {
                 let error = CliError::usage(format!("`{}` already holds a checkpoint", out.display()));
                 return Err(error.hint("choose another directory, or remove it first"));
             }
             let read = Checkpoint::load(checkpoint)?;
-            read.save(out).map_err(|error| CliError::failed(error.to_string()))?;
+            read.save_as(out, (*precision).into()).map_err(|error| CliError::failed(error.to_string()))?;
             writeln!(io::stdout().lock(), "{} parameters: {}", parameters(&read), out.join(WEIGHTS_FILE).display())?;
             Ok(Status::Done)
         }

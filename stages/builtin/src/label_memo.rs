@@ -3,7 +3,7 @@
 use lsn_digest::Digest;
 use lsn_stage::{
     RowCounts, RowKey, RowSpace, StageContext, StageError, StageResult,
-    dataset::{DataSetError, DataSetReader, Group},
+    dataset::{DataSetReader, Group},
     record::Record,
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -11,7 +11,6 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     thread,
 };
@@ -83,7 +82,7 @@ pub fn pool(ctx: &StageContext) -> StageResult<rayon::ThreadPool> {
     })
 }
 
-/// Hands the prompts of a data set to `label`, a chunk at a time and in order, while a thread reads the next chunk; reports
+/// Hands the prompts of a data set to `label`, a chunk at a time and in order, while as many threads as the task has read on; reports
 /// progress, keeps what was remembered durable after every chunk and stops between chunks when the run is interrupted.
 pub fn for_each_chunk<R: Record>(
     ctx: &StageContext,
@@ -92,22 +91,14 @@ pub fn for_each_chunk<R: Record>(
     mut label: impl FnMut(Vec<Group<R>>) -> StageResult<()>,
 ) -> StageResult<()> {
     let total = reader.schema().rows;
-    let mut groups = reader.groups()?;
     let mut done = 0;
     thread::scope(|scope| {
-        let (sender, chunks) = mpsc::sync_channel(1);
-        scope.spawn(move || {
-            loop {
-                let chunk: Result<Vec<Group<R>>, DataSetError> = groups.by_ref().take(CHUNK).collect();
-                let (failed, end) = (chunk.is_err(), chunk.as_ref().is_ok_and(Vec::is_empty));
-                // Nobody listens any more where labelling failed.
-                if end || sender.send(chunk).is_err() || failed {
-                    return;
-                }
+        let mut groups = reader.parallel_groups(scope, ctx.threads(), CHUNK)?;
+        loop {
+            let chunk: Vec<Group<R>> = groups.by_ref().take(CHUNK).collect::<Result<_, _>>()?;
+            if chunk.is_empty() {
+                return Ok(());
             }
-        });
-        for chunk in chunks {
-            let chunk = chunk?;
             done += chunk.iter().map(|group| group.rows.len() as u64).sum::<u64>();
             let labelled = label(chunk);
             memo.flush()?;
@@ -116,6 +107,5 @@ pub fn for_each_chunk<R: Record>(
             ctx.progress(done, Some(total), "rows");
             ctx.check_cancelled()?;
         }
-        Ok(())
     })
 }

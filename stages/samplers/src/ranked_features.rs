@@ -3,7 +3,7 @@
 //! All features depend on a token only through its logit, so tokens with equal logits share them, and on the row only through
 //! sums over the vocabulary: they commute with permutations. Each makes the cut of some rule a linear one: rank that of top-k,
 //! mass before that of top-p, distance to the maximum those of min-p and top-nσ, surprise that of epsilon and, less the
-//! entropy, eta, mass of more typical tokens that of typical sampling, entropy before that of top-H, curvature up to it that of
+//! entropy, eta, mass of more typical tokens that of typical sampling, share of the entropy up to it that of top-H, curvature up to it that of
 //! tail-free sampling, log-probability of the next token that of XTC.
 
 use crate::{
@@ -19,6 +19,8 @@ pub(crate) const CONTEXT: usize = 4;
 /// Columns that are worked on at once.
 pub(crate) const TILE: usize = 512;
 
+/// Top-H asks for a share of the entropy of so many tokens, the most probable ones.
+const TOP_H_TOKENS: f64 = 100.0;
 /// Logarithms of a mass stop here.
 const LEAST_MASS: f64 = 1e-12;
 /// Scales that bring features into a range of a few units.
@@ -86,6 +88,7 @@ impl<T: Real> RankedFeatures<T> {
             run.rest = rest;
         }
         let curvature = curve(runs);
+        let (top_mass, top_entropy) = entropy_of_top(runs);
         let (mut tokens_before, mut mass_before, mut entropy_before) = (0.0_f64, 0.0, 0.0);
         for (at, run) in runs.iter().enumerate() {
             let next = match runs.get(at + 1) {
@@ -96,7 +99,13 @@ impl<T: Real> RankedFeatures<T> {
             // No rule cuts the most probable token.
             let flatter = if at > 0 && curvature > 0.0 { run.curvature_rest / curvature } else { 1.0 };
             let surprise = -run.ell - entropy;
-            let share = if entropy > LEAST_MASS { entropy_before / entropy } else { 0.0 };
+            let own_entropy = entropy_within(run.ell - top_mass.ln());
+            let in_top = (TOP_H_TOKENS - tokens_before).clamp(0.0, run.tokens);
+            let share = match top_entropy {
+                _ if at == 0 => 0.0,
+                whole if in_top > 0.0 && whole > LEAST_MASS => (entropy_before + own_entropy) / whole,
+                _ => 1.0,
+            };
             let features = [
                 run.ell * BY_LOG_PROB,
                 (run.ell - max) * BY_LOG_PROB,
@@ -123,7 +132,7 @@ impl<T: Real> RankedFeatures<T> {
             }
             tokens_before += run.tokens;
             mass_before += run.mass;
-            entropy_before -= run.mass * run.ell;
+            entropy_before += in_top * own_entropy;
         }
     }
 
@@ -151,6 +160,25 @@ impl<T: Real> RankedFeatures<T> {
             run.mass = run.tokens * run.ell.exp();
         }
     }
+}
+
+/// What a token of this log-probability adds to the entropy.
+fn entropy_within(log_prob: f64) -> f64 {
+    -log_prob.exp() * log_prob
+}
+
+/// Mass of the [`TOP_H_TOKENS`] most probable tokens, and their entropy once it is shared out among them.
+fn entropy_of_top(runs: &[Run]) -> (f64, f64) {
+    let top = || {
+        runs.iter().scan(TOP_H_TOKENS, |left, run| {
+            let tokens = run.tokens.min(*left);
+            *left -= tokens;
+            (tokens > 0.0).then_some((tokens, run.ell))
+        })
+    };
+    let mass: f64 = top().map(|(tokens, ell)| tokens * ell.exp()).sum();
+    let entropy = top().map(|(tokens, ell)| tokens * entropy_within(ell - mass.ln())).sum();
+    (mass, entropy)
 }
 
 /// Sets how much of the curve of descending probabilities p is bent after each run, and gives the whole, Σ |p_i − 2 p_{i+1} + p_{i+2}|.
@@ -238,8 +266,12 @@ mod tests {
                     // Sums in another order: what is as typical up to rounding counts as that.
                     let nearer = |l: f64| (l + entropy).abs() < (own + entropy).abs() - 1e-9;
                     let before = ell.iter().filter(|l| **l > own).count() as f64;
-                    let entropy_before = -ell.iter().filter(|l| **l > own).map(|l| l.exp() * l).sum::<f64>();
-                    let share = if entropy > LEAST_MASS { entropy_before / entropy } else { 0.0 };
+                    let at = before as usize;
+                    let top: f64 = p[..p.len().min(100)].iter().sum();
+                    let q: Vec<f64> = p[..p.len().min(100)].iter().map(|p| p / top).collect();
+                    let entropies: Vec<f64> = q.iter().map(|q| -q * q.ln()).collect();
+                    let (up_to, whole) = (entropies.iter().take(at + 1).sum::<f64>(), entropies.iter().sum::<f64>());
+                    let share = if at == 0 { 0.0 } else if at < 100 && whole > LEAST_MASS { up_to / whole } else { 1.0 };
                     let next = falling.get(before as usize + 1).copied().unwrap_or(own.min(LEAST_MASS.ln()));
                     let bent_after: f64 = bends.iter().skip(before as usize + 1).sum();
                     let flatter = if before > 0.0 && curvature > 1e-9 { bent_after / curvature } else { 1.0 };

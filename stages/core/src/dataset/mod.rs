@@ -8,6 +8,7 @@
 
 mod error;
 mod groups;
+mod parallel;
 mod reader;
 mod rejected;
 mod schema;
@@ -17,6 +18,7 @@ mod writer;
 
 pub use error::DataSetError;
 pub use groups::{Group, Groups, Lookup};
+pub use parallel::ParallelGroups;
 pub use reader::{DataSetReader, Rows};
 pub use rejected::{ReadOptions, Rejected};
 pub use schema::{Compression, SCHEMA_FILE, Schema};

@@ -64,7 +64,7 @@ impl<R: Record> DataSetReader<R> {
     /// # Errors
     /// A shard cannot be opened.
     pub fn rows(&self) -> Result<Rows<R>, DataSetError> {
-        Rows::new(self, 0..self.schema.shards)
+        Rows::new(self, 0..self.schema.shards, Some(self.count_check()))
     }
 
     /// The rows of one shard.
@@ -72,7 +72,17 @@ impl<R: Record> DataSetReader<R> {
     /// # Errors
     /// The shard cannot be opened.
     pub fn shard_rows(&self, index: u32) -> Result<Rows<R>, DataSetError> {
-        Rows::new(self, index..index + 1)
+        Rows::new(self, index..index + 1, None)
+    }
+
+    /// The rows of some shards, prompt by prompt; nothing says whether all are there.
+    pub(super) fn part(&self, shards: std::ops::Range<u32>) -> Result<Groups<R>, DataSetError> {
+        Ok(Groups::new(Rows::new(self, shards, None)?))
+    }
+
+    /// What says whether so many well-formed rows, and those rejected by then, are all that there should be.
+    pub(super) fn count_check(&self) -> CountCheck {
+        CountCheck { expected: self.schema.rows, directory: self.directory.clone(), rejected: self.rejected.clone() }
     }
 
     /// All rows, prompt by prompt.
@@ -92,6 +102,25 @@ impl<R: Record> DataSetReader<R> {
     }
 }
 
+/// How many rows there should be.
+pub(super) struct CountCheck {
+    expected: u64,
+    directory: PathBuf,
+    rejected: Arc<Rejected>,
+}
+
+impl CountCheck {
+    /// After `read` well-formed rows.
+    pub fn of(self, read: u64) -> Result<(), DataSetError> {
+        let Self { expected, directory: path, rejected } = self;
+        let found = read + rejected.count();
+        if found < expected || (rejected.count() == 0 && found != expected) {
+            return Err(DataSetError::RowCount { path, expected, found });
+        }
+        Ok(())
+    }
+}
+
 /// Rows of several shards, merged by prompt. Ends after the first error.
 pub struct Rows<R> {
     shards: Vec<Shard<R>>,
@@ -99,16 +128,17 @@ pub struct Rows<R> {
     queue: BinaryHeap<Reverse<(PromptId, usize)>>,
     read: u64,
     /// The count to verify at the end, where all shards are read.
-    expected: Option<u64>,
-    directory: PathBuf,
-    rejected: Arc<Rejected>,
+    check: Option<CountCheck>,
     failed: Option<DataSetError>,
     done: bool,
 }
 
 impl<R: Record> Rows<R> {
-    fn new(reader: &DataSetReader<R>, indices: std::ops::Range<u32>) -> Result<Self, DataSetError> {
-        let whole = indices == (0..reader.schema.shards);
+    fn new(
+        reader: &DataSetReader<R>,
+        indices: std::ops::Range<u32>,
+        check: Option<CountCheck>,
+    ) -> Result<Self, DataSetError> {
         // As many as there are, not as many as a damaged schema says.
         let mut shards = Vec::new();
         for index in indices {
@@ -118,9 +148,7 @@ impl<R: Record> Rows<R> {
             heads: shards.iter().map(|_| None).collect(),
             queue: BinaryHeap::with_capacity(shards.len()),
             read: 0,
-            expected: whole.then_some(reader.schema.rows),
-            directory: reader.directory.clone(),
-            rejected: reader.rejected.clone(),
+            check,
             failed: None,
             done: false,
             shards,
@@ -145,13 +173,7 @@ impl<R: Record> Rows<R> {
         if let Some(error) = self.failed.take() {
             return Some(Err(error));
         }
-        let found = self.read + self.rejected.count();
-        match self.expected {
-            Some(expected) if found < expected || (self.rejected.count() == 0 && found != expected) => {
-                Some(Err(DataSetError::RowCount { path: self.directory.clone(), expected, found }))
-            }
-            _ => None,
-        }
+        self.check.take().and_then(|check| check.of(self.read).err()).map(Err)
     }
 }
 

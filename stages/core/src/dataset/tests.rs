@@ -141,3 +141,58 @@ fn a_schema_that_claims_more_shards_than_there_are_costs_nothing() {
     let reader = DataSetReader::<DiversityLabel>::open(&path).unwrap();
     assert!(matches!(reader.rows().err(), Some(DataSetError::WrongShard { .. } | DataSetError::Io { .. })));
 }
+
+#[test]
+fn parallel_readers_give_the_same_groups() {
+    let root = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = (0..60).flat_map(|index| ["a", "b", "c"].map(|sampler| label(prompt(index), sampler))).collect();
+    for shards in [1, 2, 7] {
+        let path = root.path().join(shards.to_string());
+        write(&path, &rows, WriteOptions { shards: Some(shards), ..WriteOptions::default() });
+        let reader = DataSetReader::<DiversityLabel>::open(&path).unwrap();
+        let flat = |group: Result<Group<DiversityLabel>, DataSetError>| {
+            let group = group.unwrap();
+            (group.prompt_id, group.rows)
+        };
+        let expected: Vec<_> = reader.groups().unwrap().map(flat).collect();
+        assert_eq!(expected.len(), 60);
+        for readers in [0, 1, 2, 3, 50] {
+            for ahead in [0, 1, 40] {
+                let read = std::thread::scope(|scope| -> Vec<_> {
+                    reader.parallel_groups(scope, readers, ahead).unwrap().map(flat).collect()
+                });
+                assert_eq!(read, expected, "{shards} shards, {readers} readers");
+                // Whoever leaves early waits for nobody.
+                let some = std::thread::scope(|scope| {
+                    reader.parallel_groups(scope, readers, ahead).unwrap().take(5).map(flat).collect::<Vec<_>>()
+                });
+                assert_eq!(some, expected[..5]);
+            }
+        }
+    }
+}
+
+#[test]
+fn parallel_readers_see_what_is_missing_or_damaged() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("rows");
+    let rows: Vec<_> = (0..40).map(|index| label(prompt(index), "a")).collect();
+    write(&path, &rows, WriteOptions { shards: Some(4), ..WriteOptions::default() });
+    let error = || {
+        let reader = DataSetReader::<DiversityLabel>::open(&path).unwrap();
+        std::thread::scope(|scope| {
+            let mut groups = reader.parallel_groups(scope, 2, 4).unwrap();
+            let error = groups.by_ref().find_map(Result::err).unwrap();
+            assert!(groups.next().is_none(), "nothing comes after an error");
+            error
+        })
+    };
+    let shard = path.join("part-00002.jsonl");
+    let whole = fs::read_to_string(&shard).unwrap();
+    let short: String = whole.lines().skip(1).map(|line| format!("{line}\n")).collect();
+    fs::write(&shard, short).unwrap();
+    assert!(matches!(error(), DataSetError::RowCount { expected: 40, found: 39, .. }));
+    fs::write(&shard, &whole[..whole.len() - 10]).unwrap();
+    let said = error().to_string();
+    assert!(said.contains("part-00002.jsonl"), "{said}");
+}
