@@ -116,6 +116,28 @@ fn the_sweep_outwaits_the_lock_of_a_dying_worker() {
     assert_nothing_is_left(&project);
 }
 
+/// A run may be killed while it marks itself, for the first or the second time; a mark that says nothing would be nobody's.
+#[test]
+fn a_mark_is_there_whole_or_not_at_all() {
+    let project = Project::new();
+    let home = Home::of(project.root());
+    let run = RunId::parse("20260101-000000-000").unwrap();
+    let mark = home.live().join(run.as_str());
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            (0..5000).for_each(|_| sweep::mark_live(&home, &run, "test").unwrap());
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        while !done.load(std::sync::atomic::Ordering::SeqCst) {
+            if let Ok(said) = fs::read_to_string(&mark) {
+                assert_eq!(said, "test");
+            }
+        }
+    });
+    assert_eq!(fs::read_dir(home.live()).unwrap().count(), 1);
+}
+
 fn large_blob(project: &Project) -> std::path::PathBuf {
     let blobs = walkdir::WalkDir::new(project.path(".lsn/store/blobs")).into_iter().flatten();
     blobs.map(walkdir::DirEntry::into_path).find(|path| path.is_file()).unwrap()

@@ -24,8 +24,13 @@ pub struct Swept {
 /// # Errors
 /// The file cannot be written.
 pub fn mark_live(home: &Home, run: &RunId, pipeline: &str) -> io::Result<()> {
+    let own = home.runs().join(run.as_str());
+    fs::create_dir_all(&own)?;
     fs::create_dir_all(home.live())?;
-    fs::write(home.live().join(run.as_str()), pipeline)
+    // Whole or not at all: a mark without its pipeline would be nobody's, and stay for good.
+    let draft = own.join("live");
+    fs::write(&draft, pipeline)?;
+    fs::rename(draft, home.live().join(run.as_str()))
 }
 
 /// The run ended and left nothing.
