@@ -82,8 +82,8 @@ pub fn pool(ctx: &StageContext) -> StageResult<rayon::ThreadPool> {
     })
 }
 
-/// Hands the prompts of a data set to `label`, a chunk at a time and in order, while as many threads as the task has read on; reports
-/// progress, keeps what was remembered durable after every chunk and stops between chunks when the run is interrupted.
+/// Hands the prompts of a data set to `label`, a chunk at a time and in order, while as many threads as the task has read on;
+/// reports progress, keeps what was remembered durable after every chunk and stops between chunks when the run is interrupted.
 pub fn for_each_chunk<R: Record>(
     ctx: &StageContext,
     reader: &DataSetReader<R>,

@@ -39,14 +39,14 @@ impl<T: Real> GradientDevice<T> for Processor {
                 (sampler.loss_and_gradient(set, target, factors, workspace, &mut grads), grads)
             })
             .collect();
-        let mut sum = RowLoss::default();
-        for (loss, row) in &rows {
-            sum.kl += loss.kl;
-            sum.penalty += loss.penalty;
-            add(row, grads);
-        }
-        Ok(sum)
+        Ok(add_in_order(&rows, grads))
     }
+}
+
+/// The sum of all losses; gradients are added to `grads` one after the other.
+fn add_in_order<T: Real>(parts: &[(RowLoss, Vec<T>)], grads: &mut [T]) -> RowLoss {
+    parts.iter().for_each(|(_, part)| add(part, grads));
+    parts.iter().map(|(loss, _)| *loss).sum()
 }
 
 /// As one device, with the examples shared out among `devices` in equal, consecutive parts. Partial gradients are added in the
@@ -70,11 +70,5 @@ pub(crate) fn add_gradient_of_all<T: Real>(
             Ok((device.add_gradient(sampler, examples, factors, &mut grads)?, grads))
         })
         .collect::<Result<_, SamplerError>>()?;
-    let mut sum = RowLoss::default();
-    for (loss, part) in &parts {
-        sum.kl += loss.kl;
-        sum.penalty += loss.penalty;
-        add(part, grads);
-    }
-    Ok(sum)
+    Ok(add_in_order(&parts, grads))
 }

@@ -23,11 +23,11 @@ mod attention;
 mod attention_block;
 mod buffer;
 mod checkpoint;
-#[cfg(any(test, feature = "cuda"))]
-mod columns;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;
+#[cfg(any(test, feature = "cuda"))]
+mod example_columns;
 mod gate;
 mod gradient_device;
 mod grouping;

@@ -115,6 +115,12 @@ pub struct RowLoss {
     pub penalty: f64,
 }
 
+impl std::iter::Sum for RowLoss {
+    fn sum<I: Iterator<Item = Self>>(losses: I) -> Self {
+        losses.fold(Self::default(), |sum, loss| Self { kl: sum.kl + loss.kl, penalty: sum.penalty + loss.penalty })
+    }
+}
+
 impl RowLoss {
     #[must_use]
     pub fn total(&self, gamma: f64) -> f64 {

@@ -1,10 +1,10 @@
 //! What a truncation rule asks about a token: rank, mass, surprise and how typical it is.
 //!
 //! All features depend on a token only through its logit, so tokens with equal logits share them, and on the row only through
-//! sums over the vocabulary: they commute with permutations. Each makes the cut of some rule a linear one: rank that of top-k,
-//! mass before that of top-p, distance to the maximum those of min-p and top-nσ, surprise that of epsilon and, less the
-//! entropy, eta, mass of more typical tokens that of typical sampling, share of the entropy up to it that of top-H, curvature up to it that of
-//! tail-free sampling, log-probability of the next token that of XTC.
+//! its logits in descending order: they commute with permutations. Each makes the cut of some rule a linear one: rank that of
+//! top-k, mass before that of top-p, distance to the maximum those of min-p and top-nσ, surprise that of epsilon and, less the
+//! entropy, eta, mass of more typical tokens that of typical sampling, share of the entropy up to it that of top-H, curvature
+//! after it that of tail-free sampling, log-probability of the next token that of XTC.
 
 use crate::{
     buffer::{Buffer, reserve},
@@ -181,7 +181,8 @@ fn entropy_of_top(runs: &[Run]) -> (f64, f64) {
     (mass, entropy)
 }
 
-/// Sets how much of the curve of descending probabilities p is bent after each run, and gives the whole, Σ |p_i − 2 p_{i+1} + p_{i+2}|.
+/// Sets how much of the curve of descending probabilities p is bent after each run, and gives the whole,
+/// Σ |p_i − 2 p_{i+1} + p_{i+2}|.
 fn curve(runs: &mut [Run]) -> f64 {
     let mut whole = 0.0;
     // p of the next run, and the first step down of those that come after this one; none after the last token.

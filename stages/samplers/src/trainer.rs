@@ -227,10 +227,8 @@ impl<T: Real> Trainer<T> {
             })
             .collect();
         let count = losses.len().max(1) as f64;
-        RowLoss {
-            kl: losses.iter().map(|loss| loss.kl).sum::<f64>() / count,
-            penalty: losses.iter().map(|loss| loss.penalty).sum::<f64>() / count,
-        }
+        let sum: RowLoss = losses.into_iter().sum();
+        RowLoss { kl: sum.kl / count, penalty: sum.penalty / count }
     }
 
     /// Everything that [`Trainer::restore`] needs to go on: parameters, moments, steps done.

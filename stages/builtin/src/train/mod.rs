@@ -27,7 +27,7 @@ use lsn_samplers::{
     Checkpoint, Example, Real, RowLoss, Sampler, SamplerError, Schedule, Trainer, TrainerConfig, loss_and_gradient,
 };
 use lsn_stage::{
-    Determinism, ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
+    Determinism, FailureClass, ParamIssue, Port, PortKind, Stage, StageContext, StageError, StageResult,
     record::{Record, ScoredRow},
 };
 use rand::seq::SliceRandom;
@@ -82,16 +82,22 @@ impl Stage for Train {
     }
 
     fn run(&self, params: TrainParams, ctx: &StageContext) -> StageResult<()> {
+        // Every GPU is waited for by a thread of its own.
+        let threads = ctx.threads().max(ctx.gpus().len());
         let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(ctx.threads())
+            .num_threads(threads)
             .build()
-            .map_err(|error| StageError::user(format!("cannot start {} threads: {error}", ctx.threads())))?;
+            .map_err(|error| StageError::user(format!("cannot start {threads} threads: {error}")))?;
         train(&params, ctx, &pool)
     }
 }
 
 fn from_sampler(error: SamplerError) -> StageError {
-    StageError::user(error.to_string())
+    let class = match error {
+        SamplerError::Device(_) => FailureClass::Infrastructure,
+        _ => FailureClass::User,
+    };
+    StageError::new(class, error.to_string())
 }
 
 fn train(params: &TrainParams, ctx: &StageContext, pool: &ThreadPool) -> StageResult<()> {

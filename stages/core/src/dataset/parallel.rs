@@ -50,7 +50,7 @@ impl<R: Record> DataSetReader<R> {
         let ahead = ahead.div_ceil(starts.len().max(1));
         let mut streams = Vec::with_capacity(starts.len());
         for start in starts {
-            let part = self.part(start..shards.min(start + share))?;
+            let part = self.part(start..shards.min(start.saturating_add(share)))?;
             let (sender, groups) = sync_channel(ahead);
             scope.spawn(move || {
                 for group in part {

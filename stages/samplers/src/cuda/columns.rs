@@ -5,7 +5,7 @@ use super::{
     device::{Buffer, Device},
     kernels::{FLAT, Kernels, WIDE, arguments, launch},
 };
-use crate::{RowError, SamplerError, columns::ExampleColumns};
+use crate::{RowError, SamplerError, example_columns::ExampleColumns};
 
 /// Upper halves of f32 bit patterns.
 const BINS: usize = 1 << 16;

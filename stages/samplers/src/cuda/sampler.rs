@@ -6,17 +6,17 @@ use super::{
     device::Buffer,
     network::Network,
 };
-use crate::{Example, GradientDevice, RowLoss, Sampler, SamplerError, columns::ExampleColumns, kernels::add};
+use crate::{Example, GradientDevice, RowLoss, Sampler, SamplerError, example_columns::ExampleColumns, kernels::add};
 
 /// A sampler network on a CUDA device.
 #[derive(Debug)]
 pub struct CudaSampler {
-    pub(super) network: Network,
+    network: Network,
     columns: Columns,
     targets: Targets,
     /// d predicted of all columns, and d parameters.
     slopes: Buffer<f32>,
-    pub(super) gradient: Buffer<f32>,
+    gradient: Buffer<f32>,
     parameters: usize,
 }
 
@@ -138,12 +138,7 @@ impl CudaSampler {
         self.columns.load(&self.network.device, &grouped, &mut self.targets)?;
         self.queue_gradient(factors)?;
         let losses = self.targets.read(self.device(), examples.len())?;
-        let mut sum = RowLoss::default();
-        for loss in losses {
-            sum.kl += loss.kl;
-            sum.penalty += loss.penalty;
-        }
-        Ok((sum, self.gradient()?))
+        Ok((losses.into_iter().sum(), self.gradient()?))
     }
 }
 

@@ -42,32 +42,32 @@ fn an_interrupted_training_ends_with_the_same_bytes() {
     assert_eq!(setting.run(&scratch, 1, quiet()).unwrap(), whole);
 }
 
-#[test]
-fn an_interrupted_training_of_bf16_parameters_ends_with_the_same_bytes() {
+/// A training by `params` that is interrupted at `steps` ends as one that is not, and otherwise than one by the usual parameters.
+fn interrupted_ends_as_whole(params: &TrainParams, steps: &[u64]) {
     let setting = Setting::new();
-    let params = TrainParams { precision: Precision::Bf16, ..params() };
-    let run = |scratch: &Path, ears| attempt((&setting.model, &setting.rows, scratch), &params, 2, ears);
+    let run = |scratch: &Path, ears| attempt((&setting.model, &setting.rows, scratch), params, 2, ears);
     let whole = run(&setting.scratch("whole"), quiet()).unwrap();
     let scratch = setting.scratch("interrupted");
-    for step in [2, 7] {
+    for &step in steps {
         run(&scratch, cancel_at(step)).unwrap_err();
     }
     assert_eq!(run(&scratch, quiet()).unwrap(), whole);
-    assert_ne!(setting.run(&setting.scratch("full"), 2, quiet()).unwrap()["log"], whole["log"]);
+    assert_ne!(setting.run(&setting.scratch("usual"), 2, quiet()).unwrap()["log"], whole["log"]);
+}
+
+#[test]
+fn an_interrupted_training_of_bf16_parameters_ends_with_the_same_bytes() {
+    interrupted_ends_as_whole(&TrainParams { precision: Precision::Bf16, ..params() }, &[2, 7]);
 }
 
 #[test]
 fn an_interrupted_training_on_emphasised_positions_ends_with_the_same_bytes() {
-    let setting = Setting::new();
-    let params = TrainParams { emphasis: 0.7, ..params() };
-    let run = |scratch: &Path, ears| attempt((&setting.model, &setting.rows, scratch), &params, 2, ears);
-    let whole = run(&setting.scratch("whole"), quiet()).unwrap();
-    let scratch = setting.scratch("interrupted");
-    for step in [1, 5, 8] {
-        run(&scratch, cancel_at(step)).unwrap_err();
-    }
-    assert_eq!(run(&scratch, quiet()).unwrap(), whole);
-    assert_ne!(setting.run(&setting.scratch("in turn"), 2, quiet()).unwrap()["log"], whole["log"]);
+    interrupted_ends_as_whole(&TrainParams { emphasis: 0.7, ..params() }, &[1, 5, 8]);
+}
+
+#[test]
+fn an_interrupted_training_by_soap_ends_with_the_same_bytes() {
+    interrupted_ends_as_whole(&TrainParams { optimizer: lsn_samplers::OptimizerKind::Soap, ..params() }, &[3, 6]);
 }
 
 #[test]
