@@ -23,6 +23,7 @@ mod attention;
 mod attention_block;
 mod buffer;
 mod checkpoint;
+mod clauses;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 mod error;

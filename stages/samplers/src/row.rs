@@ -146,11 +146,17 @@ impl LogitSet {
         }
     }
 
+    /// Entropy of the row in nats.
+    #[must_use]
+    pub fn entropy(&self) -> f64 {
+        let weighted = self.log_probs.iter().zip(&self.counts);
+        -weighted.map(|(&ell, &count)| f64::from(count) * ell.exp() * ell).sum::<f64>()
+    }
+
     fn statistic(&self, statistic: Statistic) -> f64 {
-        let weighted = || self.log_probs.iter().zip(&self.counts);
         match statistic {
             Statistic::MaxLogProb => self.log_probs.iter().copied().fold(f64::NEG_INFINITY, f64::max),
-            Statistic::Entropy => -weighted().map(|(&ell, &count)| f64::from(count) * ell.exp() * ell).sum::<f64>(),
+            Statistic::Entropy => self.entropy(),
         }
     }
 }

@@ -119,10 +119,10 @@ fn parameter_groups_learn_at_their_own_rates() {
     };
     let plain = moved(&[]);
     // The longest beginning of a name counts.
-    for ((name, fast), (_, slow)) in moved(&[("output", 10.0), ("output.bias", 0.5)]).into_iter().zip(plain) {
-        let factor = if name == "output.bias" {
+    for ((name, fast), (_, slow)) in moved(&[("cuts", 10.0), ("cuts.bias", 0.5)]).into_iter().zip(plain) {
+        let factor = if name == "cuts.bias" {
             0.5
-        } else if name.starts_with("output") {
+        } else if name.starts_with("cuts") {
             10.0
         } else {
             1.0

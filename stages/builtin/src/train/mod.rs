@@ -53,7 +53,7 @@ impl Stage for Train {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn determinism(&self) -> Determinism {

@@ -1,5 +1,6 @@
 //! Parameters of `train`.
 
+use super::emphasis::Emphasis;
 use crate::{device::Device, generate::PromptForm};
 use lsn_heuristics::{Pipeline, ProcessorConfig};
 use lsn_lm::Day;
@@ -55,10 +56,8 @@ pub struct TrainParams {
     pub max_steps: Option<u64>,
     /// At most this many positions of each row, chosen at random; null takes all.
     pub positions_per_row: Option<usize>,
-    /// Share of the positions that are drawn in proportion to what their heuristic changes there (the KL divergence of the raw
-    /// logits from the target); the others are taken in turn. Most positions of a confident model have nothing to cut, and so
-    /// nothing to teach.
-    pub emphasis: f64,
+    /// Which positions are trained on more often than others.
+    pub emphasis: Emphasis,
     /// How many rows have their positions mixed with each other.
     pub shuffle_rows: usize,
     /// Share of the prompts that is held back for validation.
@@ -99,7 +98,7 @@ impl Default for TrainParams {
             epochs: 1,
             max_steps: None,
             positions_per_row: None,
-            emphasis: 0.0,
+            emphasis: Emphasis::default(),
             shuffle_rows: 64,
             validation_fraction: 0.0,
             validation_positions: 512,
@@ -166,8 +165,8 @@ impl TrainParams {
                 issue(pointer, format!("is {value}, expected a number {lower}{upper}"));
             }
         }
-        if !(0.0..=1.0).contains(&self.emphasis) {
-            issue("/emphasis", format!("is {}, expected a share of 0 to 1", self.emphasis));
+        if let Some(message) = self.emphasis.issue() {
+            issue("/emphasis", message);
         }
         if self.early_stopping.is_some() && self.validation_fraction == 0.0 {
             issue("/early_stopping", "needs a validation set, set `validation_fraction` above 0".to_owned());

@@ -1,6 +1,9 @@
 //! Replaying the frozen model: what the chosen positions of rows teach, packed, and kept on disk between uses.
 
-use super::samples::{Sample, Samples};
+use super::{
+    emphasis::Stake,
+    samples::{Sample, Samples},
+};
 use crate::teacher_forcing;
 use lsn_lm::LanguageModel;
 use lsn_samplers::{Example, Packer, loss_and_gradient};
@@ -211,13 +214,14 @@ impl Replayed {
         positions.par_iter().map(|&position| self.example(position)).collect()
     }
 
-    /// What the heuristic changes at each position: the KL divergence of the raw logits from the target, in nats.
-    pub fn effects(&self, positions: &[Position]) -> StageResult<Vec<f64>> {
-        let effect = |&position: &Position| {
+    /// What is at stake at each position.
+    pub fn stakes(&self, positions: &[Position]) -> StageResult<Vec<Stake>> {
+        let stake = |&position: &Position| {
             let Example { set, target } = self.example(position)?;
-            Ok(loss_and_gradient(&set, set.log_probs(), &target, 0.0, None).kl)
+            let effect = loss_and_gradient(&set, set.log_probs(), &target, 0.0, None).kl;
+            Ok(Stake { effect, entropy: set.entropy() })
         };
-        positions.par_iter().map(effect).collect()
+        positions.par_iter().map(stake).collect()
     }
 
     fn example(&self, position: Position) -> StageResult<Example> {

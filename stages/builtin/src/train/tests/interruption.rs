@@ -1,6 +1,6 @@
 //! Trainings that are cancelled, killed or find their checkpoints damaged end with the bytes of an undisturbed one.
 
-use super::*;
+use super::{emphasis::Emphasis, *};
 use std::{
     io::{BufRead, BufReader},
     process::Stdio,
@@ -62,7 +62,10 @@ fn an_interrupted_training_of_bf16_parameters_ends_with_the_same_bytes() {
 
 #[test]
 fn an_interrupted_training_on_emphasised_positions_ends_with_the_same_bytes() {
-    interrupted_ends_as_whole(&TrainParams { emphasis: 0.7, ..params() }, &[1, 5, 8]);
+    interrupted_ends_as_whole(
+        &TrainParams { emphasis: Emphasis { effect: 0.5, entropy: 0.2 }, ..params() },
+        &[1, 5, 8],
+    );
 }
 
 #[test]
