@@ -1,4 +1,4 @@
-//! CPU time and peak memory of forward passes and training steps at a vocabulary of 128,256, on one thread.
+//! CPU time and peak memory of forward passes and training steps, and of packing rows, at a vocabulary of 128,256, on one thread.
 //!
 //! `benches/peers/samplers.py` gives PyTorch's figures for the same shapes.
 #![expect(clippy::unwrap_used, reason = "a bench fails by panicking")]
@@ -9,7 +9,8 @@ mod scenarios;
 
 use cpu_time::CpuTime;
 use criterion::Criterion;
-use scenarios::SCENARIOS;
+use lsn_samplers::{Example, Packer};
+use scenarios::{SCENARIOS, VOCABULARY, raw_and_target};
 use std::process::Command;
 
 /// Set in a child process: the scenario to run once, to print its peak memory.
@@ -42,6 +43,27 @@ fn main() {
         let mut step = None;
         criterion.bench_function(scenario.name, |bencher| {
             bencher.iter(step.get_or_insert_with(|| scenario.prepare()));
+        });
+    }
+    for (kind, bf16) in [("bf16", true), ("f32 all distinct", false)] {
+        let (raw, target) = raw_and_target(bf16);
+        let (mut packer, mut packed) = (Packer::default(), Vec::new());
+        packer.pack(&raw, &target, &mut packed).unwrap();
+        let dense = 8 * VOCABULARY;
+        println!(
+            "packed row, {kind}: {} bytes, {:.1} times less than dense",
+            packed.len(),
+            dense as f64 / packed.len() as f64
+        );
+        criterion.bench_function(&format!("packing 1 row, {kind}"), |bencher| {
+            let mut again = Vec::with_capacity(packed.len());
+            bencher.iter(|| {
+                again.clear();
+                packer.pack(&raw, &target, &mut again).unwrap();
+            });
+        });
+        criterion.bench_function(&format!("reading back 1 row, {kind}"), |bencher| {
+            bencher.iter(|| Example::unpack(&packed).unwrap());
         });
     }
     criterion.final_summary();

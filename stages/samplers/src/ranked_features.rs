@@ -4,7 +4,8 @@
 //! its logits in descending order: they commute with permutations. Each makes the cut of some rule a linear one: rank that of
 //! top-k, mass before that of top-p, distance to the maximum those of min-p and top-nσ, surprise that of epsilon and, less the
 //! entropy, eta, mass of more typical tokens that of typical sampling, share of the entropy up to it that of top-H, curvature
-//! after it that of tail-free sampling, log-probability of the next token that of XTC.
+//! after it that of tail-free sampling, log-probability of the next token that of XTC. That a token is the most probable one is what
+//! nearly all of them keep it for.
 
 use crate::{
     buffer::{Buffer, reserve},
@@ -13,7 +14,7 @@ use crate::{
 };
 
 /// Features per token.
-pub(crate) const FEATURES: usize = 14;
+pub(crate) const FEATURES: usize = 15;
 /// Features per row.
 pub(crate) const CONTEXT: usize = 4;
 /// Columns that are worked on at once.
@@ -121,6 +122,7 @@ impl<T: Real> RankedFeatures<T> {
                 next * BY_LOG_PROB,
                 1.0 - 2.0 * flatter,
                 flatter.max(LEAST_MASS).ln() * BY_LOG,
+                if at == 0 { 1.0 } else { 0.0 },
             ]
             .map(T::of);
             for &column in &self.order[run.start..run.end] {
@@ -287,6 +289,7 @@ mod tests {
                         (11, next / 5.0),
                         (12, 1.0 - 2.0 * flatter),
                         (13, log(flatter)),
+                        (14, if before == 0.0 { 1.0 } else { 0.0 }),
                     ];
                     let column = set.position(token).unwrap();
                     let (start, n) = (column / TILE * TILE, TILE.min(set.len() - column / TILE * TILE));

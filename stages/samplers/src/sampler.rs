@@ -165,12 +165,15 @@ impl<T: Real> Sampler<T> {
         }
         loss
     }
+}
 
+/// Applying is for `f32` alone, so that it is compiled here, with the networks' loops, and not lightly where it is called.
+impl Sampler<f32> {
     /// Rewrites one row of raw logits `[V]` into new ones; −inf stays.
     ///
     /// # Errors
     /// The row holds NaN or +inf, or no finite logit.
-    pub fn apply(&self, logits: &mut [f32], workspace: &mut Workspace<T>) -> Result<(), RowError> {
+    pub fn apply(&self, logits: &mut [f32], workspace: &mut Workspace<f32>) -> Result<(), RowError> {
         // Ranks need the logits in order, which is what distinct groups come in.
         let ranked = matches!(self.network, Network::Ranked(_));
         self.apply_grouped(logits, if ranked { Grouping::Distinct } else { Grouping::Automatic }, workspace)
@@ -184,7 +187,7 @@ impl<T: Real> Sampler<T> {
         &self,
         logits: &mut [f32],
         grouping: Grouping,
-        workspace: &mut Workspace<T>,
+        workspace: &mut Workspace<f32>,
     ) -> Result<(), RowError> {
         // The set's memory is the workspace's, which the forward pass borrows too.
         let mut set = std::mem::take(&mut workspace.set);
@@ -203,7 +206,7 @@ impl<T: Real> Sampler<T> {
     ///
     /// # Errors
     /// As for [`Sampler::apply`].
-    pub fn apply_interpolated(&self, logits: &mut [f32], workspace: &mut Workspace<T>) -> Result<(), RowError> {
+    pub fn apply_interpolated(&self, logits: &mut [f32], workspace: &mut Workspace<f32>) -> Result<(), RowError> {
         if matches!(self.network, Network::Ranked(_))
             || !workspace.grid.fill(logits, &self.statistics, &mut workspace.row)?
         {
@@ -216,12 +219,12 @@ impl<T: Real> Sampler<T> {
             return self.apply(logits, workspace);
         }
         let Workspace { grid, modified, output, gradient, .. } = workspace;
-        gradient.resize(logits.len(), T::ZERO);
-        output.resize(logits.len(), T::ZERO);
+        gradient.resize(logits.len(), 0.0);
+        output.resize(logits.len(), 0.0);
         grid.interpolate(modified, logits, gradient);
         gate.forward(gradient, output);
         for (logit, &new) in logits.iter_mut().zip(&*output).filter(|(logit, _)| **logit != f32::NEG_INFINITY) {
-            *logit = new.f64() as f32;
+            *logit = new;
         }
         Ok(())
     }

@@ -216,16 +216,22 @@ impl<T: Real> Trainer<T> {
         }
     }
 
-    /// Mean loss over examples, without a step.
+    /// The loss of each example, without a step.
     #[must_use]
-    pub fn evaluate(&self, examples: &[Example]) -> RowLoss {
+    pub fn losses(&self, examples: &[Example]) -> Vec<RowLoss> {
         let (sampler, gamma) = (&self.sampler, self.config.gamma);
-        let losses: Vec<RowLoss> = examples
+        examples
             .par_iter()
             .map_init(Workspace::default, |workspace, example| {
                 sampler.loss(&example.set, &example.target, gamma, workspace)
             })
-            .collect();
+            .collect()
+    }
+
+    /// Mean loss over examples, without a step.
+    #[must_use]
+    pub fn evaluate(&self, examples: &[Example]) -> RowLoss {
+        let losses = self.losses(examples);
         let count = losses.len().max(1) as f64;
         let sum: RowLoss = losses.into_iter().sum();
         RowLoss { kl: sum.kl / count, penalty: sum.penalty / count }

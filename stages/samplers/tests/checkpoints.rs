@@ -74,7 +74,7 @@ fn a_ranked_transform_comes_back_under_its_own_name() {
     edit_config(directory.path(), |config| config["arguments"]["hidden_dims"] = json!(7));
     let message = Checkpoint::load(directory.path()).unwrap_err().to_string();
     assert!(
-        message.contains("hidden.weight") && message.contains("[6, 18]") && message.contains("[7, 18]"),
+        message.contains("hidden.weight") && message.contains("[6, 19]") && message.contains("[7, 19]"),
         "{message}"
     );
     edit_config(directory.path(), |config| config["arguments"] = json!({"hidden_dims": 6, "width": 3}));

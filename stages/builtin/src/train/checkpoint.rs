@@ -4,7 +4,7 @@
 //! It is written beside its final name, made durable and renamed, so a file under that name is whole or was damaged later; the
 //! one before it stays as a spare.
 
-use super::log::Log;
+use super::{emphasis::Drawn, log::Log};
 use lsn_digest::Digest;
 use lsn_stage::{StageContext, StageError, StageResult};
 use serde::{Deserialize, Serialize};
@@ -16,7 +16,7 @@ use std::{
 
 const PREFIX: &str = "checkpoint-";
 /// Version of the file; a file of another version is passed over.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Newest checkpoints that stay.
 const KEPT: usize = 2;
 
@@ -36,6 +36,7 @@ struct Header {
     /// Length of the log up to and including `step`.
     log_bytes: u64,
     best: Option<Best>,
+    drawn: Option<Drawn>,
     trainer_bytes: usize,
     best_bytes: usize,
 }
@@ -46,6 +47,8 @@ pub struct Saved {
     pub step: u64,
     pub trainer: Vec<u8>,
     pub best: Option<(Best, Vec<u8>)>,
+    /// The group that is being trained on, where drawing its positions anew would need the network of then.
+    pub drawn: Option<Drawn>,
 }
 
 fn path(scratch: &Path, step: u64) -> PathBuf {
@@ -61,6 +64,7 @@ pub fn save(scratch: &Path, saved: &Saved, log: &mut Log) -> StageResult<()> {
         step: saved.step,
         log_bytes: log.sync()?,
         best: best.map(|(best, _)| best.clone()),
+        drawn: saved.drawn.clone(),
         trainer_bytes: saved.trainer.len(),
         best_bytes: best.map_or(0, |(_, parameters)| parameters.len()),
     };
@@ -127,6 +131,7 @@ fn parse(bytes: &[u8]) -> Option<(Header, Saved)> {
         step: header.step,
         trainer: trainer.to_vec(),
         best: header.best.clone().map(|state| (state, best.to_vec())),
+        drawn: header.drawn.clone(),
     };
     Some((header, saved))
 }

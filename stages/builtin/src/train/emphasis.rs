@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// Shares of the positions that are drawn, with repetition, in proportion to something; the others are taken in turn.
 ///
-/// Most positions of a confident model have nothing to cut, and so nothing to teach; and a network that is trained on little but
-/// cuts comes to cut what it has not seen kept.
+/// Most positions of a confident model have nothing to cut, and so nothing to teach; a network that is trained on little but cuts
+/// comes to cut what it has not seen kept; and what it does wrongly at few and rare positions it unlearns only if they come up.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Emphasis {
@@ -22,37 +22,55 @@ pub struct Emphasis {
     pub effect: f64,
     /// In proportion to what it could change: the entropy of the raw logits.
     pub entropy: f64,
+    /// In proportion to what the network gets wrong when the rows that are mixed with each other come up: its KL divergence from
+    /// the target.
+    pub loss: f64,
 }
 
 /// What the emphasis of a position goes by, in nats.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Stake {
     pub effect: f64,
     pub entropy: f64,
+    pub loss: f64,
+}
+
+/// The positions of a group as they were drawn.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drawn {
+    pub place: [u64; 2],
+    pub positions: Vec<Position>,
 }
 
 impl Emphasis {
+    fn shares(&self) -> [f64; 3] {
+        [self.effect, self.entropy, self.loss]
+    }
+
     /// What cannot be a share.
     pub fn issue(&self) -> Option<String> {
-        let Self { effect, entropy } = *self;
-        let shares = [effect, entropy, effect + entropy];
-        let wrong = shares.iter().any(|share| !(0.0..=1.0).contains(share));
+        let sum: f64 = self.shares().iter().sum();
+        let wrong =
+            !(0.0..=1.0 + 1e-9).contains(&sum) || self.shares().iter().any(|share| !(0.0..=1.0).contains(share));
         wrong.then(|| {
-            format!("is {effect} by effect and {entropy} by entropy, expected shares that sum up to at most 1")
+            format!("has shares that sum up to {sum}, expected shares of at least 0, and of at most 1 together")
         })
     }
 
     /// For each position its chance of being drawn wherever one is, summed up from the first position on.
     fn cumulative(&self, stakes: &[Stake]) -> Vec<f64> {
-        let whole = |of: fn(&Stake) -> f64| stakes.iter().map(|stake| of(stake).max(0.0)).sum::<f64>();
-        let per_nat = |share: f64, whole: f64| if whole > 0.0 { share / whole } else { 0.0 };
-        let by_effect = per_nat(self.effect, whole(|stake| stake.effect));
-        let by_entropy = per_nat(self.entropy, whole(|stake| stake.entropy));
-        let chance = |stake: &Stake| by_effect * stake.effect.max(0.0) + by_entropy * stake.entropy.max(0.0);
+        let nats = |stake: &Stake| [stake.effect, stake.entropy, stake.loss].map(|nats| nats.max(0.0));
+        let mut whole = [0.0; 3];
+        stakes.iter().for_each(|stake| whole.iter_mut().zip(nats(stake)).for_each(|(whole, nats)| *whole += nats));
+        let mut per_nat = self.shares();
+        per_nat
+            .iter_mut()
+            .zip(whole)
+            .for_each(|(share, whole)| *share = if whole > 0.0 { *share / whole } else { 0.0 });
         stakes
             .iter()
             .scan(0.0, |sum, stake| {
-                *sum += chance(stake);
+                *sum += per_nat.iter().zip(nats(stake)).map(|(per_nat, nats)| per_nat * nats).sum::<f64>();
                 Some(*sum)
             })
             .collect()
@@ -68,14 +86,24 @@ impl Emphasis {
     }
 }
 
-/// As many positions as the group has, in the order in which they are trained on: a function of the group and the parameters.
-pub fn draw(params: &TrainParams, group: &Group, replayed: &Replayed) -> StageResult<Vec<Position>> {
-    if params.emphasis == Emphasis::default() {
-        return Ok(group.positions.clone());
+/// What is at stake at the positions of a group, as far as no network is needed to tell and the parameters ask for it.
+pub fn stakes(params: &TrainParams, group: &Group, replayed: &Replayed) -> StageResult<Vec<Stake>> {
+    let Emphasis { effect, entropy, .. } = params.emphasis;
+    if effect + entropy > 0.0 {
+        replayed.stakes(&group.positions)
+    } else {
+        Ok(vec![Stake::default(); group.positions.len()])
     }
-    let stakes = replayed.stakes(&group.positions)?;
+}
+
+/// As many positions as the group has, in the order in which they are trained on: a function of the group, the parameters and what
+/// is at stake.
+pub fn draw(params: &TrainParams, group: &Group, stakes: &[Stake]) -> Vec<Position> {
+    if params.emphasis == Emphasis::default() {
+        return group.positions.clone();
+    }
     let mut rng = generator(params.seed, "emphasis", &group.place);
-    Ok(params.emphasis.choose(&group.positions, &stakes, &mut rng))
+    params.emphasis.choose(&group.positions, stakes, &mut rng)
 }
 
 #[cfg(test)]
@@ -83,21 +111,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_are_drawn_in_proportion_to_effect_and_entropy() {
+    fn shares_are_drawn_in_proportion_to_what_is_at_stake() {
         let positions: Vec<Position> = (0..8000).map(|index| Position { row: 0, index }).collect();
-        let stake = |index: u32| Stake { effect: f64::from(index % 4), entropy: f64::from(index / 4 % 2) };
+        let stake = |index: u32| Stake {
+            effect: f64::from(index % 4),
+            entropy: f64::from(index / 4 % 2),
+            loss: f64::from(u8::from(index % 8 == 3)),
+        };
         let stakes: Vec<Stake> = (0..8000).map(stake).collect();
         let mut rng = generator(1, "test", &[]);
-        let drawn = Emphasis { effect: 0.5, entropy: 0.2 }.choose(&positions, &stakes, &mut rng);
+        let drawn = Emphasis { effect: 0.4, entropy: 0.2, loss: 0.1 }.choose(&positions, &stakes, &mut rng);
         let mut counts = [0.0; 8];
         drawn.iter().for_each(|position| counts[position.index as usize % 8] += 1.0 / 8000.0);
         for (kind, count) in (0..).zip(counts) {
-            let Stake { effect, entropy } = stake(kind);
-            let expected = 0.3 / 8.0 + 0.5 * effect / 12.0 + 0.2 * entropy / 4.0;
+            let Stake { effect, entropy, loss } = stake(kind);
+            let expected = 0.3 / 8.0 + 0.4 * effect / 12.0 + 0.2 * entropy / 4.0 + 0.1 * loss;
             assert!((count - expected).abs() < 0.02, "{kind}: {count} {expected}");
         }
-        let nothing = vec![Stake { effect: 0.0, entropy: -1e-17 }; 8000];
-        let all = Emphasis { effect: 0.6, entropy: 0.4 };
+        let nothing = vec![Stake { entropy: -1e-17, ..Stake::default() }; 8000];
+        let all = Emphasis { effect: 0.6, entropy: 0.4, loss: 0.0 };
         assert_eq!(all.choose(&positions, &nothing, &mut rng), positions, "nothing to emphasise");
         assert_eq!(Emphasis::default().choose(&positions, &stakes, &mut rng), positions);
         assert!(all.choose(&positions, &stakes, &mut rng).iter().all(|drawn| drawn.index % 8 != 0));
@@ -105,10 +137,10 @@ mod tests {
 
     #[test]
     fn shares_sum_up_to_at_most_one() {
-        let issue = |effect, entropy| Emphasis { effect, entropy }.issue();
-        assert!(issue(0.4, 0.6).is_none() && issue(0.0, 0.0).is_none());
-        for (effect, entropy) in [(0.6, 0.6), (-0.1, 0.5), (0.5, f64::NAN)] {
-            assert!(issue(effect, entropy).unwrap().contains("at most 1"), "{effect} {entropy}");
+        let issue = |effect, entropy, loss| Emphasis { effect, entropy, loss }.issue();
+        assert!(issue(0.5, 0.2, 0.3).is_none() && issue(0.0, 0.0, 0.0).is_none());
+        for (effect, entropy, loss) in [(0.6, 0.6, 0.0), (-0.1, 0.5, 0.1), (0.5, f64::NAN, 0.0)] {
+            assert!(issue(effect, entropy, loss).unwrap().contains("at most 1"), "{effect} {entropy} {loss}");
         }
     }
 }

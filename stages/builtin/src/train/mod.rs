@@ -20,6 +20,7 @@ pub(crate) use params::target_issue;
 
 use ahead::ahead;
 use checkpoint::{Best, Saved};
+use emphasis::{Drawn, Stake};
 pub(crate) use log::Line;
 use log::Log;
 use lsn_lm::{Day, LanguageModel, LoadOptions};
@@ -36,7 +37,7 @@ use replay::{Position, Replay, Replayed};
 use samples::{Samples, generator};
 use serde_json::json;
 use std::time::Instant;
-use stream::Stream;
+use stream::{Group, Stream};
 
 /// The stage type.
 pub struct Train;
@@ -136,9 +137,8 @@ fn train(params: &TrainParams, ctx: &StageContext, pool: &ThreadPool) -> StageRe
                 prepared += (group.positions.len() - group.done) as u64;
                 let loaded = pool.install(|| {
                     let replayed = replay.load(&group.rows, stopped)?;
-                    let mut positions = emphasis::draw(params, &group, &replayed)?;
-                    positions.drain(..group.done);
-                    Ok((positions, replayed))
+                    let stakes = emphasis::stakes(params, &group, &replayed)?;
+                    Ok((group, replayed, stakes))
                 });
                 if !outlet.push(loaded) || prepared >= wanted {
                     break;
@@ -147,9 +147,12 @@ fn train(params: &TrainParams, ctx: &StageContext, pool: &ThreadPool) -> StageRe
         },
         |groups| {
             let mut pending = Vec::with_capacity(params.step_positions());
-            for group in groups {
-                let (positions, replayed) = group?;
-                pool.install(|| training.steps_on(&positions, &replayed, &mut pending, validation.as_ref()))?;
+            for loaded in groups {
+                let (group, replayed, stakes) = loaded?;
+                pool.install(|| {
+                    let positions = training.positions(&group, &replayed, stakes)?;
+                    training.steps_on(&positions, &replayed, &mut pending, validation.as_ref())
+                })?;
                 if training.is_over() {
                     return Ok(());
                 }
@@ -221,6 +224,7 @@ struct Training<'a> {
     trainer: Trainer<f32>,
     log: Log,
     best: Option<(Best, Vec<u8>)>,
+    drawn: Option<Drawn>,
     total_steps: u64,
     /// Of this attempt, for the reported speed.
     started: Instant,
@@ -250,13 +254,13 @@ impl<'a> Training<'a> {
             .with_precision(params.precision)
             .with_devices(devices);
         let mut log = Log::open(ctx.scratch().join("log.jsonl"))?;
-        let mut best = None;
+        let (mut best, mut drawn) = (None, None);
         if let Some(saved) = checkpoint::newest(ctx.scratch(), &mut log, ctx)? {
             trainer.restore(&saved.trainer).map_err(from_sampler)?;
-            best = saved.best;
+            (best, drawn) = (saved.best, saved.drawn);
             ctx.note(format!("going on after step {} of {total_steps}", saved.step));
         }
-        Ok(Self { params, ctx, trainer, log, best, total_steps, started: Instant::now(), positions: 0 })
+        Ok(Self { params, ctx, trainer, log, best, drawn, total_steps, started: Instant::now(), positions: 0 })
     }
 
     /// Whether all steps are done, or validation has not improved for too long.
@@ -267,6 +271,27 @@ impl<'a> Training<'a> {
             .zip(self.params.early_stopping)
             .is_some_and(|((best, _), patience)| best.misses >= patience);
         tired || self.trainer.steps() >= self.total_steps
+    }
+
+    /// The positions of `group` that are still to be trained on, in their order.
+    fn positions(&mut self, group: &Group, replayed: &Replayed, mut stakes: Vec<Stake>) -> StageResult<Vec<Position>> {
+        let by_loss = self.params.emphasis.loss > 0.0;
+        let mut positions = match self.drawn.take() {
+            Some(drawn) if drawn.place == group.place => drawn.positions,
+            _ if by_loss => {
+                let size = self.params.step_positions();
+                for (positions, stakes) in group.positions.chunks(size).zip(stakes.chunks_mut(size)) {
+                    self.ctx.check_cancelled()?;
+                    let losses = self.trainer.losses(&replayed.examples(positions)?);
+                    stakes.iter_mut().zip(losses).for_each(|(stake, loss)| stake.loss = loss.kl);
+                }
+                emphasis::draw(self.params, group, &stakes)
+            }
+            _ => emphasis::draw(self.params, group, &stakes),
+        };
+        self.drawn = by_loss.then(|| Drawn { place: group.place, positions: positions.clone() });
+        positions.drain(..group.done);
+        Ok(positions)
     }
 
     /// All steps that `positions` are enough for; what is left over stays in `pending`.
@@ -323,7 +348,7 @@ impl<'a> Training<'a> {
         let cancelled = self.ctx.check_cancelled();
         if cancelled.is_err() || last || self.is_over() || step.is_multiple_of(self.params.save_steps) {
             let trainer = self.trainer.save().map_err(from_sampler)?;
-            let saved = Saved { step, trainer, best: self.best.clone() };
+            let saved = Saved { step, trainer, best: self.best.clone(), drawn: self.drawn.clone() };
             checkpoint::save(self.ctx.scratch(), &saved, &mut self.log)?;
         }
         cancelled

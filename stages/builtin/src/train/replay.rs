@@ -9,6 +9,7 @@ use lsn_lm::LanguageModel;
 use lsn_samplers::{Example, Packer, loss_and_gradient};
 use lsn_stage::{StageError, StageResult};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::HashMap,
     fs::File,
@@ -22,7 +23,7 @@ use std::{
 };
 
 /// One position: a row, and which of its chosen positions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     pub row: u32,
     pub index: u32,
@@ -214,12 +215,12 @@ impl Replayed {
         positions.par_iter().map(|&position| self.example(position)).collect()
     }
 
-    /// What is at stake at each position.
+    /// What is at stake at each position, but for the network's loss.
     pub fn stakes(&self, positions: &[Position]) -> StageResult<Vec<Stake>> {
         let stake = |&position: &Position| {
             let Example { set, target } = self.example(position)?;
             let effect = loss_and_gradient(&set, set.log_probs(), &target, 0.0, None).kl;
-            Ok(Stake { effect, entropy: set.entropy() })
+            Ok(Stake { effect, entropy: set.entropy(), loss: 0.0 })
         };
         positions.par_iter().map(stake).collect()
     }

@@ -75,6 +75,19 @@ fn architecture(network: Network) -> Architecture {
     }
 }
 
+/// A row and what min-p makes of it.
+pub fn raw_and_target(bf16: bool) -> (Vec<f32>, Vec<f32>) {
+    let raw = logits(bf16, 0);
+    let mut target = raw.clone();
+    min_p().process(&mut target, History::default(), &mut min_p().start(0), &mut Scratch::default()).unwrap();
+    (raw, target)
+}
+
+fn min_p() -> Pipeline {
+    let params = [("min_p".to_owned(), 0.02.into())].into_iter().collect();
+    Pipeline::from_config(&[ProcessorConfig { name: "min_p".to_owned(), params }]).unwrap()
+}
+
 impl Scenario {
     const fn new(name: &'static str, network: Network, rows: usize, bf16: bool, train: bool) -> Self {
         Self { name, network, rows, bf16, train, interpolated: false }
@@ -107,9 +120,7 @@ impl Scenario {
             max_grad_norm: Some(1.0),
         };
         let mut trainer = Trainer::new(sampler, config).unwrap();
-        let params = [("min_p".to_owned(), 0.02.into())].into_iter().collect();
-        let pipeline = Pipeline::from_config(&[ProcessorConfig { name: "min_p".to_owned(), params }]).unwrap();
-        let (mut scratch, mut target) = (Scratch::default(), Vec::new());
+        let (pipeline, mut scratch, mut target) = (min_p(), Scratch::default(), Vec::new());
         Box::new(move || {
             let example = |row: &Vec<f32>| {
                 target.clone_from(row);
