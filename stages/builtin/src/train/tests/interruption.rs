@@ -62,10 +62,14 @@ fn an_interrupted_training_of_bf16_parameters_ends_with_the_same_bytes() {
 
 #[test]
 fn an_interrupted_training_on_emphasised_positions_ends_with_the_same_bytes() {
-    interrupted_ends_as_whole(
-        &TrainParams { emphasis: Emphasis { effect: 0.5, entropy: 0.2 }, ..params() },
-        &[1, 5, 8],
-    );
+    let emphasis = Emphasis { effect: 0.5, entropy: 0.2, loss: 0.0 };
+    interrupted_ends_as_whole(&TrainParams { emphasis, ..params() }, &[1, 5, 8]);
+}
+
+#[test]
+fn an_interrupted_training_on_what_was_wrong_before_ends_with_the_same_bytes() {
+    let emphasis = Emphasis { effect: 0.2, entropy: 0.1, loss: 0.6 };
+    interrupted_ends_as_whole(&TrainParams { emphasis, ..params() }, &[1, 3, 4, 8]);
 }
 
 #[test]
