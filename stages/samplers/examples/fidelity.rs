@@ -5,7 +5,7 @@
 //! `logits` (f32, `[N, V]`) of a safetensors file instead, the last fifth of them held out, or those of `held_out=FILE`. `settings`
 //! are names, or `name:value`. `worst=N` shows the N held-out rows on which most is left.
 //! Further keys: `steps`, `batch`, `lr`, `lr.GROUP` (a factor for a group of tensors), `beta2`, `gamma`, `seed`, `hidden`,
-//! `decay`, `vocabulary`, `effect` and `entropy` (the shares of `emphasis` in `train`) and `soap=1` for SOAP instead of AdamW.
+//! `decay`, `vocabulary`, `effect`, `entropy` and `loss` (the shares of `emphasis` in `train`) and `soap=1` for SOAP instead of AdamW.
 #![expect(clippy::unwrap_used, reason = "an example fails by panicking")]
 
 use lsn_heuristics::{History, Pipeline, ProcessorConfig, Scratch};
@@ -55,6 +55,9 @@ const OTHERS: [(&str, &str, f64); 20] = [
     ("quadratic", "smoothing_factor", 0.2),
     ("temperature", "temperature", 0.3),
 ];
+
+/// Steps after which the losses that positions are drawn by are taken anew.
+const GROUP_STEPS: u64 = 120;
 
 fn normal(rng: &mut ChaCha8Rng) -> f32 {
     (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0
@@ -170,7 +173,7 @@ fn main() {
         max_grad_norm: Some(1.0),
     };
     let batch = number("batch", 12.0) as usize;
-    let (effect, entropy) = (number("effect", 0.5), number("entropy", 0.3));
+    let (effect, entropy, loss) = (number("effect", 0.3), number("entropy", 0.2), number("loss", 0.3));
     let (train, held_out) = rows(&options);
     let wanted = options.get("settings").map_or("table", String::as_str);
     let settings = TABLE.iter().chain(&OTHERS).enumerate().filter(|(index, (name, _, value))| match wanted {
@@ -181,13 +184,12 @@ fn main() {
             None => wanted == *name && *index < TABLE.len(),
         }),
     });
-    let jobs = settings.collect::<Vec<_>>();
     println!(
         "{} with {}, {steps} steps",
         architecture.name(),
         serde_json::to_value(&architecture).unwrap()["arguments"]
     );
-    for (_, &setting) in jobs {
+    for (_, &setting) in settings {
         let (training, ..) = examples(&train, setting);
         let (validation, raw, least) = examples(&held_out, setting);
         let sampler = Sampler::<f32>::new(architecture.clone(), number("seed", 0.0) as u64).unwrap();
@@ -197,7 +199,7 @@ fn main() {
             .collect();
         let mut trainer = Trainer::new(sampler, config).unwrap().with_lr_factors(&factors).unwrap();
         let mut rng = ChaCha8Rng::seed_from_u64(3);
-        // As `train` does with its `emphasis`.
+        // As `train` does with its `emphasis`, but for what is a group there: here it is as many random positions.
         let effects = training
             .iter()
             .map(|Example { set, target }| loss_and_gradient(set, set.log_probs(), target, 0.0, None).kl.max(0.0));
@@ -206,11 +208,24 @@ fn main() {
         let sample_raw = effects.clone().take(sample.len()).sum::<f64>() / sample.len() as f64;
         let by_effect = WeightedIndex::new(effects).unwrap();
         let by_entropy = WeightedIndex::new(training.iter().map(|example| example.set.entropy().max(0.0))).unwrap();
+        let mut by_loss = None;
         let mut seen = Vec::new();
         for step in 1..=steps {
+            if loss > 0.0 && step % GROUP_STEPS == 1 {
+                let group: Vec<usize> =
+                    (0..GROUP_STEPS as usize * batch).map(|_| rng.random_range(0..training.len())).collect();
+                let examples: Vec<Example> = group.iter().map(|&at| training[at].clone()).collect();
+                let losses = trainer.losses(&examples).into_iter().map(|loss| loss.kl.max(0.0));
+                by_loss = WeightedIndex::new(losses).ok().map(|weighted| (group, weighted));
+            }
             let mut pick = || match rng.random::<f64>() {
                 at if at < effect => by_effect.sample(&mut rng),
                 at if at < effect + entropy => by_entropy.sample(&mut rng),
+                at if at < effect + entropy + loss
+                    && let Some((group, weighted)) = &by_loss =>
+                {
+                    group[weighted.sample(&mut rng)]
+                }
                 _ => rng.random_range(0..training.len()),
             };
             let micro_batch = (0..batch).map(|_| training[pick()].clone()).collect();

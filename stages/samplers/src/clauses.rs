@@ -1,4 +1,4 @@
-//! A gate of soft cuts: a token is kept where in every clause one of two cuts keeps it.
+//! A gate of soft cuts: a token is kept where in every clause at least one of its two cuts keeps it.
 //!
 //! Rules of truncation are comparisons, sometimes two of them: eta keeps a token that either of two bounds keeps, a pipeline of
 //! top-p and min-p one that both keep. Cuts are linear, with nothing between them and the inputs, so that what a clause does on
@@ -9,6 +9,7 @@ use crate::{
     kernels::dot,
     layout::{Init, Layout},
     linear::Linear,
+    loss::NEGLIGIBLE,
     real::{Real, vectorised},
 };
 
@@ -107,8 +108,8 @@ vectorised! {
             let z = [sharpness[0] * first, sharpness[1] * second];
             // d ln(1 − (1 − σ₀)(1 − σ₁)) / dz = (1 − σ₀)(1 − σ₁)·σ / (1 − (1 − σ₀)(1 − σ₁)), in logarithms.
             let closed_to_open = -(z[0].softplus() + z[1].softplus()) - either(z[0], z[1]);
-            *dfirst = dout * sharpness[0] * (closed_to_open + z[0].log_sigmoid()).exp();
-            *dsecond = dout * sharpness[1] * (closed_to_open + z[1].log_sigmoid()).exp();
+            *dfirst = negligible_to_zero(dout * sharpness[0] * (closed_to_open + z[0].log_sigmoid()).exp());
+            *dsecond = negligible_to_zero(dout * sharpness[1] * (closed_to_open + z[1].log_sigmoid()).exp());
         }
     }
 }
@@ -117,7 +118,13 @@ vectorised! {
 #[inline(always)]
 fn either<T: Real>(a: T, b: T) -> T {
     let (first, second) = (a.log_sigmoid(), b.log_sigmoid() - a.softplus());
-    first.at_least(second) + (-(first - second).abs()).exp().ln_1p()
+    first.at_least(second) + (first - second).log_excess()
+}
+
+/// Slopes of cuts that are wide open are 0 before they are so small that processors are slow with them.
+#[inline(always)]
+fn negligible_to_zero<T: Real>(slope: T) -> T {
+    if slope.abs() < T::of(NEGLIGIBLE) { T::ZERO } else { slope }
 }
 
 #[cfg(test)]

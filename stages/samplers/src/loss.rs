@@ -4,7 +4,7 @@ use crate::{RowError, grouping::ordered, real::Real, row::LogitSet};
 
 /// Slopes below this are 0: of tokens without mass, times small weights, they would become subnormal numbers, which a processor takes
 /// a hundred times as long over.
-const NEGLIGIBLE: f64 = 1e-25;
+pub(crate) const NEGLIGIBLE: f64 = 1e-25;
 
 /// What a row's loss needs of the target distribution, per distinct raw logit.
 ///

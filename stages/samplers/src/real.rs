@@ -63,7 +63,14 @@ pub trait Real:
     /// ln(1 + e^x), without overflow.
     #[inline(always)]
     fn softplus(self) -> Self {
-        self.at_least(Self::ZERO) + (-self.abs()).exp().ln_1p()
+        self.at_least(Self::ZERO) + self.log_excess()
+    }
+
+    /// ln(1 + e^−|x|), by which the logarithm of a sum of two exponentials that are |x| apart exceeds the larger one's.
+    #[inline(always)]
+    fn log_excess(self) -> Self {
+        // Beyond 80 the quotients in `ln_1p` would be subnormal, and slow.
+        (-self.abs().at_most(Self::of(80.0))).exp().ln_1p()
     }
 
     /// ln σ(x) = −softplus(−x).

@@ -47,7 +47,7 @@ pub struct Saved {
     pub step: u64,
     pub trainer: Vec<u8>,
     pub best: Option<(Best, Vec<u8>)>,
-    /// The group that is being trained on, where drawing its positions anew would need the network of then.
+    /// The group that the step ended in, where drawing its positions anew would need the network of an earlier step.
     pub drawn: Option<Drawn>,
 }
 
@@ -109,7 +109,9 @@ pub fn newest(scratch: &Path, log: &mut Log, ctx: &StageContext) -> StageResult<
         {
             return Ok(Some(saved));
         }
-        ctx.warn(format!("the checkpoint of step {step} is damaged, going back to the one before"));
+        ctx.warn(format!(
+            "the checkpoint of step {step} is damaged or of another version, going back to the one before"
+        ));
         fs::remove_file(&path).map_err(|error| StageError::io("cannot remove a damaged checkpoint", &error))?;
     }
     log.cut(0)?;

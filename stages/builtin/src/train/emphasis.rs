@@ -23,7 +23,7 @@ pub struct Emphasis {
     /// In proportion to what it could change: the entropy of the raw logits.
     pub entropy: f64,
     /// In proportion to what the network gets wrong when the rows that are mixed with each other come up: its KL divergence from
-    /// the target.
+    /// the target. Costs a forward pass for each of their positions, on the processor.
     pub loss: f64,
 }
 

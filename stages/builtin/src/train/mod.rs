@@ -36,7 +36,7 @@ use rayon::ThreadPool;
 use replay::{Position, Replay, Replayed};
 use samples::{Samples, generator};
 use serde_json::json;
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 use stream::{Group, Stream};
 
 /// The stage type.
@@ -224,7 +224,10 @@ struct Training<'a> {
     trainer: Trainer<f32>,
     log: Log,
     best: Option<(Best, Vec<u8>)>,
-    drawn: Option<Drawn>,
+    /// The group that comes up, or is being trained on.
+    drawn: Option<Arc<Drawn>>,
+    /// The one that the last step ended in: what is drawn after it is drawn alike by an attempt that goes on from it.
+    drawn_at_step: Option<Arc<Drawn>>,
     total_steps: u64,
     /// Of this attempt, for the reported speed.
     started: Instant,
@@ -257,10 +260,12 @@ impl<'a> Training<'a> {
         let (mut best, mut drawn) = (None, None);
         if let Some(saved) = checkpoint::newest(ctx.scratch(), &mut log, ctx)? {
             trainer.restore(&saved.trainer).map_err(from_sampler)?;
-            (best, drawn) = (saved.best, saved.drawn);
+            (best, drawn) = (saved.best, saved.drawn.map(Arc::new));
             ctx.note(format!("going on after step {} of {total_steps}", saved.step));
         }
-        Ok(Self { params, ctx, trainer, log, best, drawn, total_steps, started: Instant::now(), positions: 0 })
+        let drawn_at_step = drawn.clone();
+        let started = Instant::now();
+        Ok(Self { params, ctx, trainer, log, best, drawn, drawn_at_step, total_steps, started, positions: 0 })
     }
 
     /// Whether all steps are done, or validation has not improved for too long.
@@ -276,22 +281,33 @@ impl<'a> Training<'a> {
     /// The positions of `group` that are still to be trained on, in their order.
     fn positions(&mut self, group: &Group, replayed: &Replayed, mut stakes: Vec<Stake>) -> StageResult<Vec<Position>> {
         let by_loss = self.params.emphasis.loss > 0.0;
-        let mut positions = match self.drawn.take() {
-            Some(drawn) if drawn.place == group.place => drawn.positions,
-            _ if by_loss => {
-                let size = self.params.step_positions();
-                for (positions, stakes) in group.positions.chunks(size).zip(stakes.chunks_mut(size)) {
-                    self.ctx.check_cancelled()?;
-                    let losses = self.trainer.losses(&replayed.examples(positions)?);
-                    stakes.iter_mut().zip(losses).for_each(|(stake, loss)| stake.loss = loss.kl);
+        let drawn = self.drawn.as_ref().filter(|drawn| drawn.place == group.place);
+        let mut positions = match drawn.map(|drawn| drawn.positions.clone()) {
+            Some(positions) => positions,
+            None => {
+                if by_loss {
+                    self.add_losses(&group.positions, replayed, &mut stakes)?;
                 }
                 emphasis::draw(self.params, group, &stakes)
             }
-            _ => emphasis::draw(self.params, group, &stakes),
         };
-        self.drawn = by_loss.then(|| Drawn { place: group.place, positions: positions.clone() });
+        self.drawn = by_loss.then(|| Arc::new(Drawn { place: group.place, positions: positions.clone() }));
         positions.drain(..group.done);
         Ok(positions)
+    }
+
+    /// Sets what the network has left at each position.
+    fn add_losses(&mut self, positions: &[Position], replayed: &Replayed, stakes: &mut [Stake]) -> StageResult<()> {
+        let size = self.params.step_positions();
+        for (positions, stakes) in positions.chunks(size).zip(stakes.chunks_mut(size)) {
+            if let Err(cancelled) = self.ctx.check_cancelled() {
+                self.save()?;
+                return Err(cancelled);
+            }
+            let losses = self.trainer.losses(&replayed.examples(positions)?);
+            stakes.iter_mut().zip(losses).for_each(|(stake, loss)| stake.loss = loss.kl);
+        }
+        Ok(())
     }
 
     /// All steps that `positions` are enough for; what is left over stays in `pending`.
@@ -320,6 +336,7 @@ impl<'a> Training<'a> {
         let batches: Vec<Vec<Example>> =
             examples.chunks(self.params.token_batch_size).map(<[Example]>::to_vec).collect();
         let metrics = self.trainer.step(&batches).map_err(from_sampler)?;
+        self.drawn_at_step.clone_from(&self.drawn);
         let step = self.trainer.steps();
         let mut sums = Sums::default();
         sums.add(RowLoss { kl: metrics.kl, penalty: metrics.penalty }, &examples);
@@ -347,11 +364,21 @@ impl<'a> Training<'a> {
         }
         let cancelled = self.ctx.check_cancelled();
         if cancelled.is_err() || last || self.is_over() || step.is_multiple_of(self.params.save_steps) {
-            let trainer = self.trainer.save().map_err(from_sampler)?;
-            let saved = Saved { step, trainer, best: self.best.clone(), drawn: self.drawn.clone() };
-            checkpoint::save(self.ctx.scratch(), &saved, &mut self.log)?;
+            self.save()?;
         }
         cancelled
+    }
+
+    /// Makes the present state what a later attempt goes on from.
+    fn save(&mut self) -> StageResult<()> {
+        let trainer = self.trainer.save().map_err(from_sampler)?;
+        let saved = Saved {
+            step: self.trainer.steps(),
+            trainer,
+            best: self.best.clone(),
+            drawn: self.drawn_at_step.as_deref().cloned(),
+        };
+        checkpoint::save(self.ctx.scratch(), &saved, &mut self.log)
     }
 
     fn validate(&mut self, validation: &Validation) -> StageResult<()> {
