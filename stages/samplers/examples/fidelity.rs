@@ -56,6 +56,27 @@ const OTHERS: [(&str, &str, f64); 20] = [
     ("temperature", "temperature", 0.3),
 ];
 
+const KEYS: [&str; 18] = [
+    "architecture",
+    "batch",
+    "beta2",
+    "decay",
+    "effect",
+    "entropy",
+    "gamma",
+    "held_out",
+    "hidden",
+    "logits",
+    "loss",
+    "lr",
+    "seed",
+    "settings",
+    "soap",
+    "steps",
+    "vocabulary",
+    "worst",
+];
+
 /// Steps after which the losses that positions are drawn by are taken anew.
 const GROUP_STEPS: u64 = 120;
 
@@ -145,6 +166,7 @@ fn main() {
         .skip(1)
         .map(|option| {
             let (key, value) = option.split_once('=').unwrap_or_else(|| panic!("`{option}` is not key=value"));
+            assert!(KEYS.contains(&key) || key.starts_with("lr."), "`{key}` is none of {KEYS:?} and lr.GROUP");
             (key.to_owned(), value.to_owned())
         })
         .collect();
