@@ -26,6 +26,9 @@ const REPEATS: usize = 16;
 /// One bucket per upper half of a logit's bits: sign, exponent and 7 bits of the fraction, all that a bf16 value has.
 const BUCKETS: usize = 1 << 16;
 
+/// Rows of fewer tokens are sorted: quicker than to go through all buckets.
+const FEW: usize = 1 << 13;
+
 /// An unsigned number that orders as `logit` does; −0 and +0 are one number.
 pub(crate) fn ordered(logit: f32) -> u32 {
     let bits = (logit + 0.0).to_bits();
@@ -44,7 +47,7 @@ pub(crate) struct Grouper {
     pub values: Vec<f32>,
     /// Tokens per bucket, then where the bucket's keys go, then its group.
     buckets: Vec<u32>,
-    /// The logit's ordered bits in the upper half, its token in the lower.
+    /// As [`key`] makes them.
     keys: Vec<u64>,
 }
 
@@ -60,8 +63,10 @@ impl Grouper {
             Grouping::Distinct => true,
             Grouping::Dense => false,
         };
-        if distinct {
-            self.distinct(logits, counts, index);
+        if distinct && logits.len() < FEW {
+            self.by_sorting(logits, counts, index);
+        } else if distinct {
+            self.by_buckets(logits, counts, index);
         } else {
             self.dense(logits, counts, index);
         }
@@ -90,8 +95,15 @@ impl Grouper {
         counts.resize(self.values.len(), 1);
     }
 
+    fn by_sorting(&mut self, logits: &[f32], counts: &mut Vec<u32>, index: &mut Vec<u32>) {
+        self.keys.clear();
+        self.keys.extend(logits.iter().zip(0..).map(|(&logit, token)| key(logit, token)));
+        self.keys.sort_unstable();
+        self.of_sorted_keys(counts, index);
+    }
+
     /// One bucket per upper half of the bits. Where lower halves differ, each bucket is sorted by itself.
-    fn distinct(&mut self, logits: &[f32], counts: &mut Vec<u32>, index: &mut Vec<u32>) {
+    fn by_buckets(&mut self, logits: &[f32], counts: &mut Vec<u32>, index: &mut Vec<u32>) {
         self.buckets.clear();
         self.buckets.resize(BUCKETS, 0);
         let mut lower = 0;
@@ -121,37 +133,45 @@ impl Grouper {
         }
         self.keys.clear();
         self.keys.resize(logits.len(), 0);
-        for (token, &logit) in logits.iter().enumerate() {
-            let key = ordered(logit);
-            let next = &mut self.buckets[(key >> 16) as usize];
-            self.keys[*next as usize] = (u64::from(key) << 32) | token as u64;
+        for (&logit, token) in logits.iter().zip(0..) {
+            let next = &mut self.buckets[(ordered(logit) >> 16) as usize];
+            self.keys[*next as usize] = key(logit, token);
             *next += 1;
         }
-        index.resize(logits.len(), REMOVED);
-        let minus_infinity = ordered(f32::NEG_INFINITY);
-        let (mut last, mut from) = (None, 0);
+        let mut from = 0;
         // Each entry has moved on to the end of its bucket.
         for &end in &self.buckets {
-            let bucket = &mut self.keys[from..end as usize];
+            self.keys[from..end as usize].sort_unstable();
             from = end as usize;
-            bucket.sort_unstable();
-            for &key in &*bucket {
-                let (ordered, token) = ((key >> 32) as u32, (key & 0xffff_ffff) as usize);
-                if ordered == minus_infinity {
-                    continue;
-                }
-                match counts.last_mut() {
-                    Some(count) if last == Some(ordered) => *count += 1,
-                    _ => {
-                        self.values.push(logit(ordered));
-                        counts.push(1);
-                        last = Some(ordered);
-                    }
-                }
-                index[token] = counts.len() as u32 - 1;
+        }
+        self.of_sorted_keys(counts, index);
+    }
+
+    /// Groups, and each token's, of `keys` in ascending order.
+    fn of_sorted_keys(&mut self, counts: &mut Vec<u32>, index: &mut Vec<u32>) {
+        index.resize(self.keys.len(), REMOVED);
+        let (minus_infinity, mut last) = (ordered(f32::NEG_INFINITY), None);
+        for &key in &self.keys {
+            let (ordered, token) = ((key >> 32) as u32, (key & 0xffff_ffff) as usize);
+            if ordered == minus_infinity {
+                continue;
             }
+            match counts.last_mut() {
+                Some(count) if last == Some(ordered) => *count += 1,
+                _ => {
+                    self.values.push(logit(ordered));
+                    counts.push(1);
+                    last = Some(ordered);
+                }
+            }
+            index[token] = counts.len() as u32 - 1;
         }
     }
+}
+
+/// The logit's ordered bits in the upper half, its token in the lower.
+fn key(logit: f32, token: u32) -> u64 {
+    u64::from(ordered(logit)) << 32 | u64::from(token)
 }
 
 #[cfg(test)]
@@ -176,15 +196,17 @@ mod tests {
             let mut expected: Vec<f32> = logits.iter().copied().filter(|z| z.is_finite()).collect();
             expected.sort_unstable_by(f32::total_cmp);
             expected.dedup();
-            let (mut grouper, mut counts, mut index) = (Grouper::default(), vec![], vec![]);
-            prop_assert!(grouper.group(&logits, Grouping::Distinct, &mut counts, &mut index));
-            prop_assert_eq!(&grouper.values, &expected);
-            for (value, &count) in expected.iter().zip(&counts) {
-                prop_assert_eq!(count as usize, logits.iter().filter(|logit| *logit == value).count());
-            }
-            for (logit, &position) in logits.iter().zip(&index) {
-                let value = expected.get(position as usize).copied().unwrap_or(f32::NEG_INFINITY);
-                prop_assert_eq!(*logit, value);
+            for way in [Grouper::by_sorting, Grouper::by_buckets] {
+                let (mut grouper, mut counts, mut index) = (Grouper::default(), vec![], vec![]);
+                way(&mut grouper, &logits, &mut counts, &mut index);
+                prop_assert_eq!(&grouper.values, &expected);
+                for (value, &count) in expected.iter().zip(&counts) {
+                    prop_assert_eq!(count as usize, logits.iter().filter(|logit| *logit == value).count());
+                }
+                for (logit, &position) in logits.iter().zip(&index) {
+                    let value = expected.get(position as usize).copied().unwrap_or(f32::NEG_INFINITY);
+                    prop_assert_eq!(*logit, value);
+                }
             }
         }
     }
