@@ -279,11 +279,11 @@ fn show_worst(sampler: &Sampler<f32>, rows: &[Vec<f32>], setting: (&str, &str, f
     left.sort_by(|a, b| b.0.total_cmp(&a.0));
     let total: f64 = left.iter().map(|(kl, _)| kl).sum();
     for &(kl, row) in left.iter().take(count) {
-        let raw = log_softmax(&rows[row]);
-        let wanted = log_softmax(&processed(&rows[row], &pipeline(setting)));
+        let raw = log_probs(&rows[row]);
+        let wanted = log_probs(&processed(&rows[row], &pipeline(setting)));
         let mut learned = rows[row].clone();
         sampler.apply(&mut learned, &mut workspace).unwrap();
-        let learned = log_softmax(&learned);
+        let learned = log_probs(&learned);
         let mut tokens: Vec<usize> = (0..raw.len()).collect();
         tokens.sort_by(|&a, &b| raw[b].total_cmp(&raw[a]));
         let cost =
@@ -307,8 +307,8 @@ fn show_worst(sampler: &Sampler<f32>, rows: &[Vec<f32>], setting: (&str, &str, f
     }
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f64> {
-    let max = logits.iter().fold(f32::NEG_INFINITY, |max, &z| max.max(z));
-    let sum: f64 = logits.iter().map(|&z| f64::from(z - max).exp()).sum();
-    logits.iter().map(|&z| f64::from(z - max) - sum.ln()).collect()
+/// Of each token; −inf where it was removed.
+fn log_probs(logits: &[f32]) -> Vec<f64> {
+    let set = LogitSet::distinct(logits).unwrap();
+    (0..logits.len()).map(|token| set.position(token).map_or(f64::NEG_INFINITY, |at| set.log_probs()[at])).collect()
 }

@@ -28,11 +28,13 @@ pub(crate) struct Clauses {
     sharpness: usize,
 }
 
-/// The cuts of a tile, `[CLAUSES · CUTS, n]`, and the slopes of its loss by them.
+/// The cuts of a tile, `[CLAUSES · CUTS, n]`, and the slopes of its loss by them and by the context.
 #[derive(Debug, Default)]
 pub(crate) struct ClausesState<T> {
     cuts: Buffer<T>,
     dcuts: Buffer<T>,
+    /// Nobody wants these.
+    dcontext: Buffer<T>,
 }
 
 impl Clauses {
@@ -77,8 +79,8 @@ impl Clauses {
                 grads[self.sharpness + clause * CUTS + cut] += dot(values, slopes);
             }
         }
-        let mut unused = vec![T::ZERO; self.cuts.context];
-        self.cuts.backward_params(params, x, dcuts, n, grads, &mut unused);
+        let dcontext = reserve(&mut state.dcontext, self.cuts.context);
+        self.cuts.backward_params(params, x, dcuts, n, grads, dcontext);
     }
 
     fn sharpness<T: Real>(&self, params: &[T], clause: usize) -> [T; CUTS] {

@@ -31,9 +31,9 @@ pub(crate) struct Ranked {
 #[derive(Debug, Default)]
 pub(crate) struct RankedState<T> {
     features: RankedFeatures<T>,
+    /// The hidden units of a tile, before and after silu.
     raw: Buffer<T>,
-    /// `[h; features]` of a tile.
-    inputs: Buffer<T>,
+    hidden: Buffer<T>,
     clauses: ClausesState<T>,
     dhidden: Buffer<T>,
 }
@@ -55,17 +55,14 @@ impl Ranked {
         }
     }
 
-    /// Fills `raw` and `inputs` of the tile that starts at column `start`.
+    /// Fills `raw` and `hidden` of the tile that starts at column `start`.
     fn hidden_of_tile<T: Real>(&self, params: &[T], start: usize, n: usize, state: &mut RankedState<T>) {
-        let RankedState { features, raw, inputs, .. } = state;
-        let (context, features) = (&features.context, features.tile(start, n));
+        let RankedState { features, raw, hidden, .. } = state;
         let raw = reserve(raw, self.hidden.outputs * n);
-        self.hidden.forward(params, features, context, n, raw);
-        let inputs = reserve(inputs, (self.hidden.outputs + FEATURES) * n);
-        let (hidden, direct) = inputs.split_at_mut(raw.len());
+        self.hidden.forward(params, features.tile(start, n), &features.context, n, raw);
+        let hidden = reserve(hidden, raw.len());
         hidden.copy_from_slice(raw);
         silu(hidden);
-        direct.copy_from_slice(features);
     }
 
     /// After [`RankedState::fill`].
@@ -73,12 +70,13 @@ impl Ranked {
         for (tile, (ell, out)) in row.ell.chunks(TILE).zip(out.chunks_mut(TILE)).enumerate() {
             let n = ell.len();
             self.hidden_of_tile(params, tile * TILE, n, state);
-            let RankedState { features, inputs, clauses, .. } = &mut *state;
+            let RankedState { features, hidden, clauses, .. } = &mut *state;
+            let (context, x) = (&features.context[..], features.tile(tile * TILE, n));
             out.copy_from_slice(ell);
-            for (input, &weight) in inputs.chunks_exact(n).zip(&params[self.shift..]) {
+            for (input, &weight) in hidden.chunks_exact(n).chain(x.chunks_exact(n)).zip(&params[self.shift..]) {
                 axpy(weight, input, out);
             }
-            self.clauses.forward(params, (features.tile(tile * TILE, n), &features.context), clauses, out);
+            self.clauses.forward(params, (x, context), clauses, out);
         }
     }
 
@@ -88,10 +86,10 @@ impl Ranked {
         for (tile, dout) in gradient.chunks(TILE).enumerate() {
             let n = dout.len();
             self.hidden_of_tile(params, tile * TILE, n, state);
-            let RankedState { features, raw, inputs, clauses, dhidden } = &mut *state;
+            let RankedState { features, raw, hidden, clauses, dhidden } = &mut *state;
             let (context, x) = (&features.context[..], features.tile(tile * TILE, n));
             self.clauses.backward(params, (x, context), clauses, dout, grads);
-            for (input, slope) in inputs.chunks_exact(n).zip(&mut grads[self.shift..]) {
+            for (input, slope) in hidden.chunks_exact(n).chain(x.chunks_exact(n)).zip(&mut grads[self.shift..]) {
                 *slope += dot(dout, input);
             }
             let dhidden = reserve(dhidden, raw.len());

@@ -99,9 +99,6 @@ pub fn stakes(params: &TrainParams, group: &Group, replayed: &Replayed) -> Stage
 /// As many positions as the group has, in the order in which they are trained on: a function of the group, the parameters and what
 /// is at stake.
 pub fn draw(params: &TrainParams, group: &Group, stakes: &[Stake]) -> Vec<Position> {
-    if params.emphasis == Emphasis::default() {
-        return group.positions.clone();
-    }
     let mut rng = generator(params.seed, "emphasis", &group.place);
     params.emphasis.choose(&group.positions, stakes, &mut rng)
 }

@@ -79,7 +79,8 @@ fn architecture(network: Network) -> Architecture {
 pub fn raw_and_target(bf16: bool) -> (Vec<f32>, Vec<f32>) {
     let raw = logits(bf16, 0);
     let mut target = raw.clone();
-    min_p().process(&mut target, History::default(), &mut min_p().start(0), &mut Scratch::default()).unwrap();
+    let pipeline = min_p();
+    pipeline.process(&mut target, History::default(), &mut pipeline.start(0), &mut Scratch::default()).unwrap();
     (raw, target)
 }
 
